@@ -1,0 +1,38 @@
+/* broker/broker.h: the embedded Kafka log. One server owns one folder and one listener; it lives on
+ * one loop, and everything else reaches it by the Kafka protocol over TCP. */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "base/base.h"
+
+struct broker_server;
+
+struct broker_options {
+    mr_str folder;                  /* made when missing; holds the topics and the cluster's id */
+    mr_str host;                    /* address to listen on; empty: 127.0.0.1 */
+    uint16_t port;                  /* 0: any free one */
+    mr_str advertise;               /* "host" or "host:port" for all clients; empty: the address
+                                     * on which each connection was taken */
+    bool no_auto_create;            /* topics are not made on first use */
+    bool page_cache;                /* acks=all is answered after the write, before it is on disk */
+    bool no_reserve;                /* take the disk's last 5 % too (tests) */
+    int32_t default_partitions;     /* 0: 4 */
+    size_t recent_bytes;            /* appended batches kept in memory for readers; 0: 32 MB */
+};
+
+/* Binds the listener, locks nothing, and starts recovery on the disk threads; requests that come
+ * before it is done wait up to 1 s. May block for the listener and the folder only.
+ * Errors: MR_BUSY, MR_DENIED (port); MR_IO, MR_DENIED, MR_CORRUPT (folder).
+ * Thread: the loop's, or any while the loop does not run yet. Owner: the caller, until _close. */
+mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
+                          const struct broker_options *options, struct broker_server **out);
+uint16_t broker_server_port(const struct broker_server *server);
+/* Whether recovery is done and requests are served. Thread: the loop's. */
+bool broker_server_ready(const struct broker_server *server);
+/* Runs `task` once the server is ready, at once when it is already. Thread: the loop's. */
+void broker_server_when_ready(struct broker_server *server, struct mr_task *task);
+/* Drops the connections, writes and syncs what is appended, leaves checkpoints behind, frees the
+ * server, then runs `done`. Thread: the loop's; loop and disk must go on until `done`. */
+void broker_server_close(struct broker_server *server, struct mr_task *done);
+
+#endif
