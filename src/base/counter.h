@@ -19,9 +19,9 @@ struct mr_counter;
 /* The counter of this metric and label text (e.g. `stream="users_created"`, "" for none): made on
  * first use, found again afterwards, kept until the process ends. Thread: any. */
 struct mr_counter *mr_counter_get(enum mr_metric metric, mr_str labels);
-void mr_counter_add(struct mr_counter *counter, int64_t delta);   /* Thread: any; relaxed */
-void mr_counter_set(struct mr_counter *counter, int64_t value);   /* Thread: any; relaxed */
-int64_t mr_counter_read(const struct mr_counter *counter);        /* Thread: any */
+void mr_counter_add(struct mr_counter *counter, int64_t delta); /* Thread: any; relaxed */
+void mr_counter_set(struct mr_counter *counter, int64_t value); /* Thread: any; relaxed */
+int64_t mr_counter_read(const struct mr_counter *counter);      /* Thread: any */
 struct mr_buf;
 /* All counters in Prometheus' text format 0.0.4. Thread: any. */
 void mr_counter_print(struct mr_buf *out);
@@ -32,6 +32,6 @@ enum mr_log_level { MR_LOG_DEBUG, MR_LOG_INFO, MR_LOG_WARN, MR_LOG_ERROR };
 void mr_log(enum mr_log_level level, const char *room, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void mr_log_level_set(enum mr_log_level lowest);
-mr_err mr_log_open(const char *path);        /* appends from here on */
+mr_err mr_log_open(const char *path); /* appends from here on */
 
 #endif

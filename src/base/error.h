@@ -25,10 +25,10 @@ const char *mr_err_text(mr_err err);
 bool mr_err_retriable(mr_err err);
 
 /* Our own mistakes: kept in release builds; prints the place and aborts. Never on a stranger's input. */
-#define mr_assert(condition)                                                                       \
-    do {                                                                                           \
-        if (__builtin_expect(!(condition), 0))                                                     \
-            mr_assert_failed(#condition, __FILE__, __LINE__);                                      \
+#define mr_assert(condition)                                  \
+    do {                                                      \
+        if (__builtin_expect(!(condition), 0))                \
+            mr_assert_failed(#condition, __FILE__, __LINE__); \
     } while (0)
 _Noreturn void mr_assert_failed(const char *condition, const char *file, int line);
 

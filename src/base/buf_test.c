@@ -1,0 +1,2 @@
+/* base/buf_test.c: the promises of base/buf.h. */
+#include "story.h"

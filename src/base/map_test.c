@@ -1,0 +1,2 @@
+/* base/map_test.c: the promises of base/map.h. */
+#include "story.h"

@@ -1,0 +1,2 @@
+/* base/str_test.c: the promises of base/str.h. */
+#include "story.h"
