@@ -7,13 +7,14 @@
 
 /* ---- where a server is ---- */
 struct postgres_address {
-    mr_str host;                /* name or IP address; default 127.0.0.1 */
-    uint16_t port;              /* default 5432 */
-    mr_str user, password;      /* password empty: none is sent */
+    mr_str host;           /* name or IP address; default 127.0.0.1 */
+    uint16_t port;         /* default 5432 */
+    mr_str user, password; /* password empty: none is sent */
     mr_str database;
+    mr_str sslmode; /* libpq's words; empty: disable on loopback, else prefer */
 };
-/* Reads "host:port", "host", or "postgres://user:password@host:port/database" (percent-encoding
- * allowed); what is not said comes from `defaults` (may be NULL: postgres@127.0.0.1:5432/postgres).
+/* Reads "host:port", "host", or "postgres://user:password@host:port/database?sslmode=require"
+ * (percent-encoding allowed); what is not said comes from `defaults` (may be NULL: postgres@127.0.0.1:5432/postgres).
  * Everything is copied into `arena`. Errors: MR_INVALID. */
 mr_err postgres_address_parse(struct mr_arena *arena, mr_str text,
                               const struct postgres_address *defaults,
@@ -28,9 +29,9 @@ void postgres_address_print(struct mr_buf *out, const struct postgres_address *a
  * One thread at a time may use a server. */
 struct postgres_server;
 struct postgres_server_options {
-    const char *folder;         /* the data folder DIR: makes DIR/postgres, .password, .log */
-    uint16_t port;              /* on 127.0.0.1; 0: a free one is chosen */
-    const char *programs;       /* folder with initdb and postgres; NULL: looked for */
+    const char *folder;   /* the data folder DIR: makes DIR/postgres, .password, .log */
+    uint16_t port;        /* on 127.0.0.1; 0: a free one is chosen */
+    const char *programs; /* folder with initdb and postgres; NULL: looked for */
 };
 /* The folder with `initdb` and `postgres` of the newest version installed.
  * Errors: MR_NOT_FOUND, with the package to install in the sentence. */
@@ -59,7 +60,7 @@ int postgres_server_pid(const struct postgres_server *server);
  * connection is lost every open request is answered with MR_CLOSED or MR_UNREACHABLE, `closed` runs
  * last, and the caller opens a new one (with his own back-off). Thread: the owning loop. */
 struct postgres_conn;
-struct postgres_rows;           /* one statement's result; valid during the callback */
+struct postgres_rows; /* one statement's result; valid during the callback */
 
 struct postgres_conn_handlers {
     /* Connected and ready. Requests made before are sent then; may be NULL. */
@@ -70,7 +71,7 @@ struct postgres_conn_handlers {
 };
 enum postgres_conn_kind {
     POSTGRES_CONN_SQL,
-    POSTGRES_CONN_REPLICATION,  /* logical; one stream instead of requests */
+    POSTGRES_CONN_REPLICATION, /* logical; one stream instead of requests */
 };
 /* Begins to connect and returns at once. Sessions have UTC, ISO dates, hex bytea.
  * Errors: MR_INVALID; all others come by `closed`. */
@@ -83,7 +84,7 @@ void postgres_conn_close(struct postgres_conn *conn);
 bool postgres_conn_is_ready(const struct postgres_conn *conn);
 /* 150004 for 15.4; 0 before it is ready. */
 int postgres_conn_version(const struct postgres_conn *conn);
-size_t postgres_conn_waiting(const struct postgres_conn *conn);   /* requests not yet answered */
+size_t postgres_conn_waiting(const struct postgres_conn *conn); /* requests not yet answered */
 
 /* The answer of a request: `rows` is its last statement's result (NULL on errors), `affected` the
  * sum over its statements. On errors nothing of the request has happened; mr_why() has the server's
@@ -96,7 +97,7 @@ typedef void postgres_done(void *owner, mr_err err, const struct postgres_rows *
 void postgres_conn_query(struct postgres_conn *conn, mr_str sql, const mr_str *params,
                          size_t param_count, postgres_done *done, void *owner);
 /* Several statements in one transaction: begin, add..., end. Between begin and end no other request
- * may be made on this connection. A statement text is prepared once a connection. */
+ * may be made on this connection. A statement repeated in a row is parsed once. */
 void postgres_batch_begin(struct postgres_conn *conn, postgres_done *done, void *owner);
 void postgres_batch_add(struct postgres_conn *conn, mr_str sql, const mr_str *params,
                         size_t param_count);
@@ -107,12 +108,12 @@ const char *postgres_conn_sqlstate(const struct postgres_conn *conn);
 uint32_t postgres_rows_count(const struct postgres_rows *rows);
 uint32_t postgres_rows_columns(const struct postgres_rows *rows);
 mr_str postgres_rows_name(const struct postgres_rows *rows, uint32_t column);
-uint32_t postgres_rows_type(const struct postgres_rows *rows, uint32_t column);   /* type oid */
+uint32_t postgres_rows_type(const struct postgres_rows *rows, uint32_t column); /* type oid */
 /* Text; {NULL, 0} is NULL. A view that lives as long as the rows. */
 mr_str postgres_rows_get(const struct postgres_rows *rows, uint32_t row, uint32_t column);
 /* Keeps the result beyond its callback; free with postgres_rows_free(). */
 const struct postgres_rows *postgres_rows_keep(const struct postgres_rows *rows);
-void postgres_rows_free(const struct postgres_rows *rows);        /* accepts NULL; kept ones only */
+void postgres_rows_free(const struct postgres_rows *rows); /* accepts NULL; kept ones only */
 
 /* "name" quoted as an identifier; 'text' as a literal; `table` "schema.name" or "name" (public). */
 void postgres_quote_name(struct mr_buf *out, mr_str name);
