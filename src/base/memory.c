@@ -201,6 +201,11 @@ struct mr_bytes *mr_bytes_ref(struct mr_bytes *bytes)
     return bytes;
 }
 
+bool mr_bytes_alone(const struct mr_bytes *bytes)
+{
+    return atomic_load_explicit(&bytes->refs, memory_order_acquire) == 1;
+}
+
 void mr_bytes_unref(struct mr_bytes *bytes)
 {
     if (bytes == NULL)

@@ -1,0 +1,2 @@
+/* net/http_test.c */
+#include "story.h"

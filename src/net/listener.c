@@ -1,0 +1,239 @@
+/* net/listener.c: a listening socket, and the list of the connections that it has accepted. */
+#include "net/conn.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+enum {
+    BACKLOG = 1024,
+    ACCEPTS_MAX = 64,         /* in one turn: others have work too */
+    OUT_OF_FILES_US = 100000, /* how long to wait when there is no descriptor left */
+};
+
+struct net_listener {
+    struct mr_loop *loop;
+    const struct net_handler *handler;
+    void *context;
+    struct mr_watch watch;
+    struct mr_timer timer; /* runs while descriptors are used up */
+    bool accepting;
+    uint16_t port;
+    struct net_conn *first;
+    size_t conn_count, conns_max;
+};
+
+/* ---- sockets ---- */
+
+static mr_err bind_fail(const char *host, uint16_t port)
+{
+    int number = errno;
+    const char *where = host[0] == '\0' ? "*" : host;
+    if (number == EADDRINUSE)
+        return mr_fail(
+            MR_BUSY, "port %u on %s is in use by another program; stop it or choose --port-offset",
+            port, where);
+    if (number == EACCES)
+        return mr_fail(MR_DENIED, "port %u on %s: ports below 1024 need the right to bind them",
+                       port, where);
+    if (number == EADDRNOTAVAIL)
+        return mr_fail(MR_UNREACHABLE, "%s is not an address of this machine", where);
+    return mr_fail(mr_err_from_errno(number), "listening on %s:%u: %s", where, port,
+                   strerror(number));
+}
+
+/* Binds one address. Errors are left in errno. */
+static int socket_bind(const struct sockaddr *address, socklen_t length)
+{
+    int on = 1, off = 0;
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (address->sa_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    if (bind(fd, address, length) == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    int number = errno;
+    close(fd);
+    errno = number;
+    return -1;
+}
+
+mr_err net_listener_socket(const char *host, uint16_t port, int *fd_out, uint16_t *port_out)
+{
+    struct net_address_list list = {.count = 0};
+    bool any = host[0] == '\0' || strcmp(host, "*") == 0;
+    struct sockaddr_storage bound;
+    socklen_t length = sizeof bound;
+    int fd = -1;
+    if (any) /* IPv4 alone where the machine has no IPv6 */
+        net_address_literal("::", port, &list);
+    else if (!net_address_literal(host, port, &list)) {
+        struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
+        int code = getaddrinfo(host, NULL, &hints, &found);
+        if (code != 0)
+            return mr_fail(MR_UNREACHABLE, "%s is not an address of this machine: %s", host,
+                           gai_strerror(code));
+        struct net_address text;
+        struct sockaddr_storage first = {0};
+        memcpy(&first, found->ai_addr, found->ai_addrlen);
+        freeaddrinfo(found);
+        net_address_text(&first, &text);
+        net_address_literal(text.host, port, &list);
+    }
+    fd = socket_bind((const struct sockaddr *)&list.items[0], list.lengths[0]);
+    if (fd < 0 && any && errno != EADDRINUSE && errno != EACCES) {
+        net_address_literal("0.0.0.0", port, &list);
+        fd = socket_bind((const struct sockaddr *)&list.items[0], list.lengths[0]);
+    }
+    if (fd < 0)
+        return bind_fail(host, port);
+    if (getsockname(fd, (struct sockaddr *)&bound, &length) < 0) {
+        close(fd);
+        return bind_fail(host, port);
+    }
+    struct net_address text;
+    net_address_text(&bound, &text);
+    *port_out = text.port;
+    *fd_out = fd;
+    return MR_OK;
+}
+
+/* ---- connections ---- */
+
+void net_listener_add(struct net_listener *listener, struct net_conn *conn)
+{
+    struct net_conn_links *links = net_conn_links(conn);
+    links->next = listener->first;
+    links->previous = NULL;
+    if (listener->first != NULL)
+        net_conn_links(listener->first)->previous = conn;
+    listener->first = conn;
+    listener->conn_count++;
+}
+
+void net_listener_remove(struct net_listener *listener, struct net_conn *conn)
+{
+    struct net_conn_links *links = net_conn_links(conn);
+    if (links->previous != NULL)
+        net_conn_links(links->previous)->next = links->next;
+    else
+        listener->first = links->next;
+    if (links->next != NULL)
+        net_conn_links(links->next)->previous = links->previous;
+    *links = (struct net_conn_links){0};
+    listener->conn_count--;
+}
+
+static void watch_update(struct net_listener *listener)
+{
+    bool wanted = listener->accepting && listener->timer.loop == NULL;
+    mr_err err = mr_watch_set(listener->loop, &listener->watch, wanted ? EPOLLIN : 0);
+    if (err != MR_OK)
+        mr_log(MR_LOG_ERROR, "net", "listener of port %u: %s", listener->port, mr_why());
+}
+
+static void files_again(struct mr_timer *timer)
+{
+    watch_update(mr_container(timer, struct net_listener, timer));
+}
+
+static void listener_ready(struct mr_watch *watch, uint32_t events)
+{
+    struct net_listener *listener = mr_container(watch, struct net_listener, watch);
+    mr_assert(events != 0);
+    for (int i = 0; i < ACCEPTS_MAX && listener->accepting; i++) {
+        int on = 1, fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+            mr_log(MR_LOG_WARN, "net", "port %u: a connection waits: %s", listener->port,
+                   strerror(errno));
+            mr_timer_start(listener->loop, &listener->timer, OUT_OF_FILES_US);
+            watch_update(listener);
+            return;
+        }
+        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+            continue;
+        if (fd < 0)
+            return;
+        if (listener->conn_count >= listener->conns_max) {
+            mr_log(MR_LOG_WARN, "net", "port %u: refused a connection: %zu are open already",
+                   listener->port, listener->conn_count);
+            close(fd);
+            continue;
+        }
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+        struct net_conn *conn = net_conn_new(listener->loop, listener->handler, listener->context);
+        net_conn_accepted(conn, fd, listener);
+    }
+}
+
+/* ---- what the world sees ---- */
+
+mr_err net_listen(struct mr_loop *loop, const char *host, uint16_t port,
+                  const struct net_handler *handler, void *context, struct net_listener **out)
+{
+    int fd = -1;
+    uint16_t bound = 0;
+    mr_err err = net_listener_socket(host, port, &fd, &bound);
+    if (err != MR_OK)
+        return err;
+    struct net_listener *listener = mr_new(struct net_listener);
+    listener->loop = loop;
+    listener->handler = handler;
+    listener->context = context;
+    listener->watch = (struct mr_watch){.ready = listener_ready, .fd = fd};
+    listener->timer.run = files_again;
+    listener->accepting = true;
+    listener->port = bound;
+    listener->conns_max = MR_LIMIT_CONNS;
+    err = mr_watch_set(loop, &listener->watch, EPOLLIN);
+    if (err != MR_OK) {
+        close(fd);
+        mr_free(listener);
+        return err;
+    }
+    *out = listener;
+    return MR_OK;
+}
+
+void net_listener_close(struct net_listener *listener)
+{
+    if (listener == NULL)
+        return;
+    mr_timer_stop(&listener->timer);
+    mr_watch_set(listener->loop, &listener->watch, 0);
+    close(listener->watch.fd);
+    while (listener->first != NULL)
+        net_conn_orphan(listener->first);
+    mr_free(listener);
+}
+
+uint16_t net_listener_port(const struct net_listener *listener)
+{
+    return listener->port;
+}
+
+void net_listener_accepting(struct net_listener *listener, bool accepting)
+{
+    listener->accepting = accepting;
+    watch_update(listener);
+}
+
+void net_listener_conns_max(struct net_listener *listener, size_t conns_max)
+{
+    listener->conns_max = conns_max;
+}
+
+size_t net_listener_conn_count(const struct net_listener *listener)
+{
+    return listener->conn_count;
+}
+
+struct net_conn *net_listener_next(const struct net_listener *listener, struct net_conn *after)
+{
+    return after == NULL ? listener->first : net_conn_links(after)->next;
+}

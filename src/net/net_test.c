@@ -1,0 +1,2 @@
+/* net/net_test.c */
+#include "story.h"
