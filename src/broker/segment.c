@@ -122,9 +122,9 @@ mr_err broker_index_read(struct mr_in *in, struct broker_index *index)
 
 /* ---- files ---- */
 
-void broker_segment_path(mr_str folder, int64_t base, const char *suffix, char out[4096])
+void broker_segment_path(mr_str folder, int64_t base, const char *suffix, char out[BROKER_PATH_BYTES])
 {
-    snprintf(out, 4096, "%.*s/%020lld%s", MR_STR_ARG(folder), (long long)base, suffix);
+    snprintf(out, BROKER_PATH_BYTES, "%.*s/%020lld%s", MR_STR_ARG(folder), (long long)base, suffix);
 }
 
 static int compare_bases(const void *a, const void *b)
@@ -136,7 +136,7 @@ static int compare_bases(const void *a, const void *b)
 mr_err broker_segment_list(mr_str folder, int64_t **bases, size_t *count)
 {
     MR_ARRAY(int64_t) found = {0};
-    char path[4096];
+    char path[BROKER_PATH_BYTES];
     struct dirent *entry;
     DIR *dir;
 
@@ -272,7 +272,7 @@ mr_err broker_segment_save(mr_str folder, const struct broker_segment_facts *fac
                            const struct broker_index *index)
 {
     struct mr_buf out = {0};
-    char path[4096];
+    char path[BROKER_PATH_BYTES];
     mr_err err;
 
     mr_buf_be32(&out, SAVE_MAGIC);
@@ -297,7 +297,7 @@ mr_err broker_segment_load(mr_str folder, int64_t base, struct broker_segment_fa
     struct broker_segment_facts read = {0};
     struct mr_buf file = {0};
     struct mr_in in;
-    char path[4096];
+    char path[BROKER_PATH_BYTES];
     mr_err err;
 
     broker_segment_path(folder, base, ".index", path);

@@ -3,7 +3,7 @@
  * a batch every so many bytes, its offset, its place and the largest timestamp before it; one that
  * grows too long drops every second row, so its memory is bounded. A closed segment's index lies in
  * "<base>.index" and is made anew by a scan when it is lost.
- * Thread: functions here block and run on a disk thread (or in a test), but for broker_index_*. */
+ * Thread: functions here block and run on a disk thread, except those of the index. */
 #ifndef BROKER_SEGMENT_H
 #define BROKER_SEGMENT_H
 
@@ -32,6 +32,7 @@ void broker_index_write(const struct broker_index *index, struct mr_buf *out);
 mr_err broker_index_read(struct mr_in *in, struct broker_index *index);   /* MR_CORRUPT */
 
 /* ---- what is known of a segment ---- */
+enum { BROKER_PATH_BYTES = 1024 };      /* the broker's folder has at most 500 of them */
 struct broker_segment_facts {
     int64_t base;               /* its name: no batch in it is before this offset */
     int64_t end;                /* offset behind the last batch (base while empty) */
@@ -40,7 +41,7 @@ struct broker_segment_facts {
     int64_t made_ms;            /* wall clock when the file was made */
     uint32_t bytes;
 };
-void broker_segment_path(mr_str folder, int64_t base, const char *suffix, char out[4096]);
+void broker_segment_path(mr_str folder, int64_t base, const char *suffix, char out[BROKER_PATH_BYTES]);
 /* Bases of all segments in the folder, rising. The caller frees *bases. */
 mr_err broker_segment_list(mr_str folder, int64_t **bases, size_t *count);
 

@@ -1,0 +1,856 @@
+/* broker/log.c: appends, and the way of a batch from memory to the disk.
+ *
+ *   append -> [queue in memory] -write job-> written -sync job-> flushed
+ *
+ * One write job and one sync job work on a log at a time, so acknowledgements never pass each other.
+ * A job that writes goes on to sync when someone waits for that and no other sync runs: then the
+ * write is told to the loop in between. A batch that cannot be written for want of room stays queued,
+ * is tried again, and nothing new is taken meanwhile; its producer was told an error and may ask
+ * again, which is then recognised as a repeat. A sync that failed is final until a restart, since the
+ * kernel may have dropped the pages. */
+#include "broker/storage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum {
+    WRITE_BATCHES_MAX = 512,
+    WRITE_BYTES_MAX = 16 << 20,
+    PIECE_COPY_BYTES = 2048, /* smaller batches are sent as one copy */
+};
+
+/* One visit of a disk thread: a write, a sync, or both. */
+struct log_io {
+    struct mr_job job;
+    struct mr_task written_task;
+    struct broker_log *log;
+    struct broker_segment *segment;
+    int fd;
+    bool opened, made, write, sync;
+    uint32_t position, bytes, batches;
+    int64_t write_end, sync_end; /* offsets reached */
+    mr_err write_err, sync_err;
+    char why[256];
+    char path[BROKER_PATH_BYTES];
+    char folder[BROKER_PATH_BYTES];
+    int iov_count;
+    struct iovec iov[];
+};
+
+/* ---- making and freeing ---- */
+
+struct broker_segment *broker_log_segment_new(struct broker_log *log, int64_t base, int64_t made_ms)
+{
+    struct broker_segment *segment = mr_new(struct broker_segment);
+
+    segment->facts = (struct broker_segment_facts){
+        .base = base, .end = base, .time_max = -1, .time_max_offset = -1, .made_ms = made_ms};
+    segment->fd = -1;
+    broker_index_init(&segment->index, (uint32_t)log->config->index_interval_bytes);
+    *mr_array_add(&log->segments) = segment;
+    return segment;
+}
+
+void broker_log_segment_free(struct broker_segment *segment)
+{
+    if (segment == NULL)
+        return;
+    mr_fd_close(segment->fd);
+    broker_index_fini(&segment->index);
+    mr_free(segment);
+}
+
+static void waits_init(struct broker_log_waits *waits)
+{
+    waits->first = NULL;
+    waits->last = &waits->first;
+}
+
+struct broker_log *broker_log_new(struct broker_storage *storage, mr_str folder, mr_str name,
+                                  const struct broker_config *config)
+{
+    struct broker_log *log = mr_new(struct broker_log);
+
+    log->storage = storage;
+    log->config = config;
+    log->folder = mr_copy_cstr(folder);
+    log->name = mr_copy_cstr(name);
+    waits_init(&log->wait_written);
+    waits_init(&log->wait_flushed);
+    for (size_t i = 0; i < mr_count_of(log->hints); i++)
+        log->hints[i].offset = -1;
+    return log;
+}
+
+static void recent_clear(struct broker_log *log)
+{
+    for (uint32_t i = 0; i < log->recent_count; i++)
+        mr_bytes_unref(log->recent[(log->recent_head + i) & (log->recent_capacity - 1)].owner);
+    log->recent_count = log->recent_submitted = log->recent_written = 0;
+}
+
+void broker_log_free(struct broker_log *log)
+{
+    if (log == NULL)
+        return;
+    mr_assert(log->users == 0 && !log->writing && !log->syncing);
+    recent_clear(log);
+    mr_free(log->recent);
+    for (size_t i = 0; i < log->segments.count; i++)
+        broker_log_segment_free(log->segments.items[i]);
+    mr_array_fini(&log->segments);
+    mr_array_fini(&log->epochs);
+    broker_producers_fini(&log->producers);
+    mr_buf_fini(&log->checkpoint_content);
+    mr_free(log->folder);
+    mr_free(log->name);
+    mr_free(log);
+}
+
+void broker_log_start(struct broker_log *log)
+{
+    log->storage_index = log->storage->logs.count;
+    *mr_array_add(&log->storage->logs) = log;
+    mr_counter_add(log->storage->log_bytes, log->bytes);
+}
+
+void broker_log_unuse(struct broker_log *log)
+{
+    mr_assert(log->users > 0);
+    log->users--;
+    if (log->users == 0 && log->drained != NULL) {
+        struct mr_task *task = log->drained;
+        log->drained = NULL;
+        mr_loop_at_turn_end(log->storage->loop, task);
+    }
+}
+
+/* ---- who waits ---- */
+
+static void waits_add(struct broker_log_waits *waits, struct broker_log_wait *wait)
+{
+    wait->next = NULL;
+    *waits->last = wait;
+    waits->last = &wait->next;
+}
+
+/* Lets go those that wait for no more than `end`, or all of them with an error. */
+static void waits_run(struct broker_log_waits *waits, int64_t end, mr_err err)
+{
+    while (waits->first != NULL && (err != MR_OK || waits->first->end <= end)) {
+        struct broker_log_wait *wait = waits->first;
+        waits->first = wait->next;
+        if (waits->first == NULL)
+            waits->last = &waits->first;
+        wait->run(wait, err);
+    }
+}
+
+static mr_err log_state(const struct broker_log *log)
+{
+    if (log->gone)
+        return mr_fail(MR_NOT_FOUND, "%s: the partition was deleted", log->name);
+    if (log->failed != MR_OK)
+        return mr_fail(log->failed, "%s: the log is read-only after a write failed", log->name);
+    return MR_OK;
+}
+
+void broker_log_wait_written(struct broker_log *log, struct broker_log_wait *wait, int64_t end)
+{
+    mr_err err = log_state(log);
+
+    wait->end = end;
+    if (log->written >= end || err != MR_OK) {
+        wait->run(wait, log->written >= end ? MR_OK : err);
+        return;
+    }
+    waits_add(&log->wait_written, wait);
+    broker_storage_dirty(log->storage, log);
+}
+
+void broker_log_wait_flushed(struct broker_log *log, struct broker_log_wait *wait, int64_t end)
+{
+    mr_err err = log_state(log);
+
+    wait->end = end;
+    if (log->flushed >= end || err != MR_OK) {
+        wait->run(wait, log->flushed >= end ? MR_OK : err);
+        return;
+    }
+    waits_add(&log->wait_flushed, wait);
+    broker_storage_dirty(log->storage, log);
+}
+
+void broker_log_wait_kept(struct broker_log *log, struct broker_log_wait *wait, int64_t end)
+{
+    if (log->storage->page_cache)
+        broker_log_wait_written(log, wait, end);
+    else
+        broker_log_wait_flushed(log, wait, end);
+}
+
+void broker_log_watch(struct broker_log *log, struct broker_log_watch *watch)
+{
+    mr_assert(watch->link == NULL);
+    watch->next = log->watches;
+    watch->link = &log->watches;
+    if (watch->next != NULL)
+        watch->next->link = &watch->next;
+    log->watches = watch;
+}
+
+void broker_log_unwatch(struct broker_log_watch *watch)
+{
+    if (watch->link == NULL)
+        return;
+    *watch->link = watch->next;
+    if (watch->next != NULL)
+        watch->next->link = watch->link;
+    watch->link = NULL;
+}
+
+void broker_log_changed(struct broker_log *log)
+{
+    while (log->watches != NULL) {
+        struct broker_log_watch *watch = log->watches;
+        broker_log_unwatch(watch);
+        watch->changed(watch);
+    }
+}
+
+/* ---- appending ---- */
+
+static struct broker_recent *recent_at(const struct broker_log *log, uint32_t i)
+{
+    return &log->recent[(log->recent_head + i) & (log->recent_capacity - 1)];
+}
+
+static struct broker_recent *recent_push(struct broker_log *log)
+{
+    if (log->recent_count == log->recent_capacity) {
+        uint32_t capacity = log->recent_capacity == 0 ? 16 : log->recent_capacity * 2;
+        struct broker_recent *grown = mr_new_array(struct broker_recent, capacity);
+        for (uint32_t i = 0; i < log->recent_count; i++)
+            grown[i] = *recent_at(log, i);
+        mr_free(log->recent);
+        log->recent = grown;
+        log->recent_capacity = capacity;
+        log->recent_head = 0;
+    }
+    return recent_at(log, log->recent_count++);
+}
+
+void broker_log_evict(struct broker_log *log)
+{
+    mr_assert(log->recent_count > 0 && log->recent_written > 0);
+    mr_bytes_unref(recent_at(log, 0)->owner);
+    log->recent_head = (log->recent_head + 1) & (log->recent_capacity - 1);
+    log->recent_count--;
+    log->recent_submitted--;
+    log->recent_written--;
+}
+
+static bool needs_roll(const struct broker_log *log, const struct broker_batch *batch,
+                       int64_t now_ms)
+{
+    const struct broker_segment *active = broker_log_active(log);
+    if (active->facts.bytes == 0)
+        return false;
+    return (int64_t)active->facts.bytes + batch->bytes > log->config->segment_bytes ||
+           batch->last - active->facts.base >= INT32_MAX ||
+           now_ms - active->facts.made_ms >= log->config->segment_ms;
+}
+
+static void epoch_note(struct broker_log *log, int64_t start)
+{
+    if (log->epochs.count > 0 && log->epochs.items[log->epochs.count - 1].epoch == log->epoch)
+        return;
+    *mr_array_add(&log->epochs) = (struct broker_epoch){log->epoch, start};
+}
+
+mr_err broker_log_append(struct broker_log *log, struct mr_bytes *owner, uint8_t *data,
+                         struct broker_batch *batch)
+{
+    int64_t now_ms = broker_storage_now_ms(log->storage), count = batch->last - batch->base;
+    struct broker_segment *active;
+    mr_err err = log_state(log);
+
+    if (err != MR_OK)
+        return err;
+    if (log->end > INT64_MAX - count - 1)
+        return mr_fail(MR_LIMIT, "%s: no offsets are left", log->name);
+    batch->base = log->end;
+    batch->last = log->end + count;
+    if (needs_roll(log, batch, now_ms))
+        broker_upkeep_roll(log);
+    batch->leader_epoch = log->epoch;
+    broker_batch_place(data, batch->base, log->epoch);
+    epoch_note(log, batch->base);
+    active = broker_log_active(log);
+    *recent_push(log) = (struct broker_recent){mr_bytes_ref(owner), data,
+                                               active,              batch->base,
+                                               batch->last,         batch->bytes,
+                                               active->facts.bytes};
+    broker_index_add(&active->index, (uint32_t)(batch->base - active->facts.base),
+                     active->facts.bytes, active->facts.time_max);
+    active->facts.end = batch->last + 1;
+    active->facts.bytes += batch->bytes;
+    if (batch->time_max > active->facts.time_max) {
+        active->facts.time_max = batch->time_max;
+        active->facts.time_max_offset = batch->last;
+    }
+    broker_producers_note(&log->producers, batch, data, now_ms);
+    log->end = batch->last + 1;
+    log->bytes += batch->bytes;
+    log->checkpoint_bytes += batch->bytes;
+    mr_counter_add(log->storage->log_bytes, batch->bytes);
+    broker_storage_remember(log->storage, log, batch->bytes);
+    broker_storage_dirty(log->storage, log);
+    return MR_OK;
+}
+
+/* ---- jobs of the disk threads ---- */
+
+static mr_err io_open(struct log_io *io)
+{
+    if (io->fd >= 0)
+        return MR_OK;
+    io->fd = open(io->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (io->fd < 0 && errno == ENOENT) { /* a partition's folder is made with its first batch */
+        mr_err err = mr_folder_make(io->folder, 0755);
+        if (err != MR_OK)
+            return err;
+        io->fd = open(io->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    }
+    if (io->fd < 0)
+        return mr_fail(mr_err_from_errno(errno), "%s: %s", io->path, strerror(errno));
+    io->opened = true;
+    return io->made ? mr_folder_sync(io->folder) : MR_OK;
+}
+
+static mr_err io_write(struct log_io *io)
+{
+    struct iovec *iov = io->iov;
+    int left = io->iov_count;
+    off_t at = io->position;
+
+    while (left > 0) {
+        ssize_t put = pwritev(io->fd, iov, left, at);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return mr_fail(mr_err_from_errno(errno), "%s: %s", io->path, strerror(errno));
+        at += put;
+        for (; left > 0 && (size_t)put >= iov->iov_len; iov++, left--)
+            put -= (ssize_t)iov->iov_len;
+        if (left > 0) {
+            iov->iov_base = (char *)iov->iov_base + put;
+            iov->iov_len -= (size_t)put;
+        }
+    }
+    return MR_OK;
+}
+
+static void io_note_why(struct log_io *io)
+{
+    snprintf(io->why, sizeof(io->why), "%s", mr_why());
+}
+
+static void io_work(struct mr_job *job)
+{
+    struct log_io *io = mr_container(job, struct log_io, job);
+    mr_err err = io_open(io);
+
+    if (err == MR_OK && io->write)
+        err = io_write(io);
+    io->write_err = err;
+    if (err != MR_OK) {
+        io_note_why(io);
+        return;
+    }
+    if (!io->sync)
+        return;
+    if (io->write)
+        mr_loop_post(job->loop, &io->written_task);
+    if (fdatasync(io->fd) != 0) {
+        io->sync_err = mr_fail(MR_IO, "%s: %s", io->path, strerror(errno));
+        io_note_why(io);
+    }
+}
+
+/* ---- what became of them ---- */
+
+static void log_fail(struct broker_log *log, mr_err err, const char *why)
+{
+    if (log->failed == MR_OK || err != MR_FULL)
+        mr_log(MR_LOG_ERROR, "broker", "%s: read-only until %s: %s", log->name,
+               err == MR_FULL ? "there is room" : "the next start", why);
+    log->failed = err == MR_FULL ? MR_FULL : MR_IO;
+    mr_fail(log->failed, "%s", why);
+    waits_run(&log->wait_written, 0, log->failed);
+    mr_fail(log->failed, "%s", why);
+    waits_run(&log->wait_flushed, 0, log->failed);
+}
+
+static void io_adopt_fd(struct log_io *io)
+{
+    if (!io->opened)
+        return;
+    io->opened = false;
+    if (io->segment->fd < 0)
+        io->segment->fd = io->fd;
+    else
+        mr_fd_close(io->fd);
+    io->fd = io->segment->fd;
+}
+
+static void io_written(struct log_io *io)
+{
+    struct broker_log *log = io->log;
+
+    log->writing = false;
+    io->write = false;
+    io_adopt_fd(io);
+    if (io->write_err != MR_OK) {
+        log->recent_submitted = log->recent_written; /* to be written again */
+        log_fail(log, io->write_err, io->why);
+        return;
+    }
+    if (log->failed == MR_FULL) {
+        mr_log(MR_LOG_INFO, "broker", "%s: there is room again", log->name);
+        log->failed = MR_OK;
+    }
+    log->recent_written += io->batches;
+    io->segment->written = io->position + io->bytes;
+    log->written = io->write_end;
+    waits_run(&log->wait_written, log->written, MR_OK);
+    broker_log_changed(log);
+    broker_storage_remember(log->storage, log, 0);
+}
+
+static void io_written_run(struct mr_task *task)
+{
+    struct log_io *io = mr_container(task, struct log_io, written_task);
+    io_written(io);
+    broker_log_flush(io->log);
+}
+
+static void segment_unuse(struct broker_segment *segment)
+{
+    segment->users--;
+    if (segment->gone && segment->users == 0)
+        broker_log_segment_free(segment);
+}
+
+static void io_done(struct mr_job *job)
+{
+    struct log_io *io = mr_container(job, struct log_io, job);
+    struct broker_log *log = io->log;
+
+    if (io->write)
+        io_written(io);
+    io_adopt_fd(io);
+    if (io->sync) {
+        log->syncing = false;
+        if (io->sync_err != MR_OK) {
+            log_fail(log, MR_IO, io->why);
+        } else if (io->write_err == MR_OK) {
+            if (io->sync_end > log->flushed)
+                log->flushed = io->sync_end;
+            waits_run(&log->wait_flushed, log->flushed, MR_OK);
+        }
+    }
+    segment_unuse(io->segment);
+    mr_free(io);
+    broker_log_flush(log);
+    broker_log_unuse(log);
+}
+
+static struct log_io *io_new(struct broker_log *log, struct broker_segment *segment, uint32_t room)
+{
+    struct log_io *io = mr_alloc(sizeof(struct log_io) + room * sizeof(struct iovec));
+
+    memset(io, 0, sizeof(*io));
+    io->job.work = io_work;
+    io->job.done = io_done;
+    io->job.loop = log->storage->loop;
+    io->written_task.run = io_written_run;
+    io->log = log;
+    io->segment = segment;
+    io->fd = segment->fd;
+    io->made = segment->written == 0;
+    broker_segment_path(mr_str_from(log->folder), segment->facts.base, ".log", io->path);
+    snprintf(io->folder, sizeof(io->folder), "%s", log->folder);
+    segment->used_us = mr_loop_now_us(log->storage->loop);
+    segment->users++;
+    log->users++;
+    return io;
+}
+
+/* The next run of queued batches that belong to one segment. */
+static struct log_io *io_for_write(struct broker_log *log)
+{
+    uint32_t from = log->recent_submitted, count = 0;
+    struct broker_segment *segment = recent_at(log, from)->segment;
+    struct log_io *io;
+    size_t bytes = 0;
+
+    for (; from + count < log->recent_count && count < WRITE_BATCHES_MAX; count++) {
+        const struct broker_recent *recent = recent_at(log, from + count);
+        if (recent->segment != segment || (count > 0 && bytes + recent->bytes > WRITE_BYTES_MAX))
+            break;
+        bytes += recent->bytes;
+    }
+    io = io_new(log, segment, count);
+    io->write = true;
+    io->position = recent_at(log, from)->position;
+    io->bytes = (uint32_t)bytes;
+    io->batches = count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct broker_recent *recent = recent_at(log, from + i);
+        struct iovec *last = io->iov_count > 0 ? &io->iov[io->iov_count - 1] : NULL;
+        io->write_end = recent->last + 1;
+        if (last != NULL && (const uint8_t *)last->iov_base + last->iov_len == recent->data)
+            last->iov_len += recent->bytes;
+        else
+            io->iov[io->iov_count++] =
+                (struct iovec){.iov_base = (void *)(uintptr_t)recent->data, .iov_len = recent->bytes};
+    }
+    log->recent_submitted += count;
+    return io;
+}
+
+/* The oldest segment with something unsynced. */
+static struct broker_segment *unsynced(const struct broker_log *log)
+{
+    for (size_t i = 0; i < log->segments.count; i++)
+        if (log->segments.items[i]->facts.end > log->flushed)
+            return log->segments.items[i];
+    return NULL;
+}
+
+static void log_submit(struct broker_log *log)
+{
+    struct broker_segment *behind = unsynced(log);
+    struct log_io *io = NULL;
+    bool sync = log->wait_flushed.first != NULL && !log->syncing && behind != NULL;
+
+    if (!log->writing && log->recent_submitted < log->recent_count) {
+        io = io_for_write(log);
+        log->writing = true;
+        if (sync && io->segment == behind) {
+            io->sync = true;
+            io->sync_end = io->write_end;
+            log->syncing = true;
+            sync = false;
+        }
+        mr_disk_submit(log->storage->disk, &io->job);
+    }
+    if (!sync || log->written <= log->flushed)
+        return; /* with nothing written yet, the write that runs calls again */
+    io = io_new(log, behind, 0);
+    io->sync = true;
+    io->sync_end = log->written < behind->facts.end ? log->written : behind->facts.end;
+    log->syncing = true;
+    mr_disk_submit(log->storage->disk, &io->job);
+}
+
+void broker_log_flush(struct broker_log *log)
+{
+    if (log->failed == MR_OK && !log->gone)
+        log_submit(log);
+}
+
+void broker_log_retry(struct broker_log *log)
+{
+    if (log->failed == MR_FULL && !log->gone && !log->writing)
+        log_submit(log);
+}
+
+/* ---- reading ---- */
+
+bool broker_log_is_recent(const struct broker_log *log, int64_t offset)
+{
+    return offset >= log->end ||
+           (log->recent_count > 0 && offset >= recent_at(log, 0)->base);
+}
+
+/* Place in the ring of the batch that holds `offset`, or the first behind it. */
+static uint32_t recent_find(const struct broker_log *log, int64_t offset)
+{
+    uint32_t low = 0, high = log->recent_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (recent_at(log, middle)->last < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Small batches go as one copy: a reference each would cost more than their bytes. */
+static void refs_add_copy(broker_refs *refs, const struct broker_log *log, uint32_t from,
+                          uint32_t count, size_t bytes)
+{
+    struct mr_bytes *copy = mr_bytes_new(bytes);
+    size_t at = 0;
+
+    for (uint32_t i = from; i < from + count; i++) {
+        const struct broker_recent *recent = recent_at(log, i);
+        memcpy(copy->data + at, recent->data, recent->bytes);
+        at += recent->bytes;
+    }
+    *mr_array_add(refs) = (struct wire_ref){copy, copy->data, bytes};
+}
+
+size_t broker_log_read_recent(struct broker_log *log, int64_t offset, int64_t until,
+                              size_t bytes_max, bool one, broker_refs *refs)
+{
+    uint32_t from = recent_find(log, offset), count = 0;
+    size_t bytes = 0;
+
+    for (; from + count < log->recent_count; count++) {
+        const struct broker_recent *recent = recent_at(log, from + count);
+        bool fits = bytes + recent->bytes <= bytes_max || (one && count == 0);
+        if (recent->base >= until || !fits)
+            break;
+        bytes += recent->bytes;
+    }
+    if (count == 0)
+        return 0;
+    if (count > 1 && bytes / count < PIECE_COPY_BYTES) {
+        refs_add_copy(refs, log, from, count, bytes);
+        return bytes;
+    }
+    for (uint32_t i = from; i < from + count; i++) {
+        const struct broker_recent *recent = recent_at(log, i);
+        struct wire_ref *last = refs->count > 0 ? &refs->items[refs->count - 1] : NULL;
+        if (last != NULL && i > from && last->owner == recent->owner &&
+            last->data + last->length == recent->data)
+            last->length += recent->bytes;
+        else
+            *mr_array_add(refs) =
+                (struct wire_ref){mr_bytes_ref(recent->owner), recent->data, recent->bytes};
+    }
+    return bytes;
+}
+
+size_t broker_log_bytes_ready(const struct broker_log *log, int64_t offset, int64_t until,
+                              size_t enough)
+{
+    size_t bytes = 0;
+
+    if (offset >= until)
+        return 0;
+    if (!broker_log_is_recent(log, offset))
+        return UINT32_MAX;
+    for (uint32_t i = recent_find(log, offset); i < log->recent_count && bytes < enough; i++) {
+        if (recent_at(log, i)->base >= until)
+            break;
+        bytes += recent_at(log, i)->bytes;
+    }
+    return bytes;
+}
+
+static void plan_begin(struct broker_log *log, struct broker_segment *segment,
+                       struct broker_log_plan *plan)
+{
+    bool active = segment == broker_log_active(log);
+
+    plan->log = log;
+    plan->segment = segment;
+    plan->limit = active ? segment->written : segment->facts.bytes;
+    plan->indexed = active;
+    plan->fd = segment->fd;
+    plan->opened = false;
+    plan->bytes = NULL;
+    plan->err = MR_OK;
+    snprintf(plan->path, sizeof(plan->path), "%s", log->folder);
+    segment->used_us = mr_loop_now_us(log->storage->loop);
+    segment->users++;
+    log->users++;
+}
+
+bool broker_log_plan_offset(struct broker_log *log, int64_t offset, int64_t until, size_t bytes_max,
+                            struct broker_log_plan *plan)
+{
+    struct broker_segment *segment = NULL;
+
+    *plan = (struct broker_log_plan){.fd = -1};
+    for (size_t i = log->segments.count; i-- > 0 && segment == NULL;)
+        if (log->segments.items[i]->facts.base <= offset)
+            segment = log->segments.items[i];
+    if (segment == NULL && log->segments.count > 0)
+        segment = log->segments.items[0];
+    /* What compaction took away may leave nothing at or behind the offset in this segment. */
+    for (size_t i = 0; i + 1 < log->segments.count; i++)
+        if (segment == log->segments.items[i] && segment->facts.end <= offset)
+            segment = log->segments.items[i + 1];
+    if (segment == NULL)
+        return false;
+    plan_begin(log, segment, plan);
+    plan->offset = offset;
+    plan->until = until;
+    plan->bytes_max = bytes_max;
+    if (plan->indexed && offset >= segment->facts.base)
+        plan->position = broker_index_by_offset(&segment->index,
+                                                (uint32_t)(offset - segment->facts.base));
+    for (size_t i = 0; i < mr_count_of(log->hints); i++) {
+        if (log->hints[i].offset == offset && log->hints[i].segment_base == segment->facts.base) {
+            plan->position = log->hints[i].position;
+            plan->indexed = true;
+        }
+    }
+    return true;
+}
+
+bool broker_log_plan_time(struct broker_log *log, int64_t time, int64_t until,
+                          struct broker_log_plan *plan)
+{
+    *plan = (struct broker_log_plan){.fd = -1};
+    for (size_t i = 0; i < log->segments.count; i++) {
+        struct broker_segment *segment = log->segments.items[i];
+        if (segment->facts.time_max < time || segment->facts.end <= log->start)
+            continue;
+        plan_begin(log, segment, plan);
+        plan->by_time = true;
+        plan->time = time;
+        plan->offset = log->start;
+        plan->until = until;
+        plan->bytes_max = 1;
+        if (plan->indexed)
+            plan->position = broker_index_by_time(&segment->index, time);
+        return true;
+    }
+    return false;
+}
+
+static void plan_position(struct broker_log_plan *plan)
+{
+    struct broker_segment_facts facts;
+    struct broker_index index;
+
+    if (plan->indexed)
+        return;
+    broker_index_init(&index, 0);
+    if (broker_segment_load(mr_str_from(plan->path), plan->segment->facts.base, &facts, &index) ==
+        MR_OK) {
+        if (plan->by_time)
+            plan->position = broker_index_by_time(&index, plan->time);
+        else if (plan->offset > facts.base)
+            plan->position =
+                broker_index_by_offset(&index, (uint32_t)(plan->offset - facts.base));
+    }
+    broker_index_fini(&index);
+}
+
+/* Moves on to the batch that has a timestamp at or after the one wanted. */
+static void plan_seek_time(struct broker_log_plan *plan, const char *path)
+{
+    while (plan->err == MR_OK && plan->bytes != NULL) {
+        struct broker_batch batch;
+        if (broker_batch_read(plan->bytes->data, plan->bytes->length, &batch) != MR_OK ||
+            batch.time_max >= plan->time)
+            return;
+        mr_bytes_unref(plan->bytes);
+        plan->bytes = NULL;
+        plan->offset = batch.last + 1;
+        plan->err = broker_segment_read(plan->fd, path, plan->next_position, plan->limit,
+                                        plan->offset, plan->until, 1, &plan->bytes,
+                                        &plan->next_position);
+    }
+}
+
+void broker_log_plan_run(struct broker_log_plan *plan)
+{
+    struct broker_batch batch;
+    char path[BROKER_PATH_BYTES];
+    size_t at = 0;
+
+    broker_segment_path(mr_str_from(plan->path), plan->segment->facts.base, ".log", path);
+    plan_position(plan);
+    if (plan->fd < 0) {
+        plan->fd = open(path, O_RDWR | O_CLOEXEC);
+        if (plan->fd < 0) {
+            plan->err = mr_fail(mr_err_from_errno(errno), "%s: %s", path, strerror(errno));
+            return;
+        }
+        plan->opened = true;
+    }
+    plan->err = broker_segment_read(plan->fd, path, plan->position, plan->limit, plan->offset,
+                                    plan->until, plan->bytes_max, &plan->bytes,
+                                    &plan->next_position);
+    if (plan->by_time)
+        plan_seek_time(plan, path);
+    plan->next_offset = -1;
+    while (plan->bytes != NULL && broker_batch_read(plan->bytes->data + at,
+                                                    plan->bytes->length - at, &batch) == MR_OK) {
+        at += batch.bytes;
+        plan->next_offset = batch.last + 1;
+    }
+}
+
+void broker_log_plan_finish(struct broker_log_plan *plan)
+{
+    struct broker_log *log = plan->log;
+    struct broker_segment *segment = plan->segment;
+
+    if (plan->opened && segment->fd < 0 && !segment->gone)
+        segment->fd = plan->fd;
+    else if (plan->opened)
+        mr_fd_close(plan->fd);
+    if (plan->bytes != NULL && !plan->by_time) {
+        log->hints[log->hint_next] =
+            (struct broker_hint){plan->next_offset, segment->facts.base, plan->next_position};
+        log->hint_next = (log->hint_next + 1) % (uint32_t)mr_count_of(log->hints);
+    }
+    segment_unuse(segment);
+    broker_log_unuse(log);
+}
+
+bool broker_log_epoch_end(const struct broker_log *log, int32_t epoch, int32_t *found, int64_t *end)
+{
+    *end = broker_log_high(log);
+    if (epoch > log->epoch)
+        return false;
+    if (epoch == log->epoch) {
+        *found = epoch;
+        return true;
+    }
+    for (size_t i = log->epochs.count; i-- > 0;) {
+        if (log->epochs.items[i].epoch <= epoch) {
+            *found = log->epochs.items[i].epoch;
+            if (i + 1 < log->epochs.count)
+                *end = log->epochs.items[i + 1].start;
+            return true;
+        }
+    }
+    *found = epoch;
+    *end = log->epochs.count > 0 ? log->epochs.items[0].start : log->start;
+    return true;
+}
+
+/* ---- ending ---- */
+
+void broker_log_stop(struct broker_log *log, struct mr_task *drained)
+{
+    struct broker_storage *storage = log->storage;
+
+    mr_assert(!log->gone);
+    log->gone = true;
+    log->drained = drained;
+    mr_fail(MR_NOT_FOUND, "%s: the partition was deleted", log->name);
+    waits_run(&log->wait_written, 0, MR_NOT_FOUND);
+    waits_run(&log->wait_flushed, 0, MR_NOT_FOUND);
+    broker_log_changed(log);
+    broker_storage_forget(storage, log);
+    mr_counter_add(storage->log_bytes, -log->bytes);
+    storage->logs.items[log->storage_index] = storage->logs.items[--storage->logs.count];
+    storage->logs.items[log->storage_index]->storage_index = log->storage_index;
+    log->users++;
+    broker_log_unuse(log);
+}

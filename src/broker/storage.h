@@ -1,0 +1,44 @@
+/* broker/storage.h: what all logs of a broker share: its loop and disk threads, the budget for batches
+ * kept in memory, the list of logs with something to write, and the rounds of upkeep.
+ * Thread: the loop's. */
+#ifndef BROKER_STORAGE_H
+#define BROKER_STORAGE_H
+
+#include "broker/log.h"
+
+struct broker_storage {
+    struct mr_loop *loop;
+    struct mr_disk *disk;
+    char *folder;
+    bool page_cache, no_reserve, low_space, closing;
+    MR_ARRAY(struct broker_log *) logs;
+    size_t recent_bytes, recent_bytes_max;
+    struct broker_log **recent;         /* whose batch comes next, oldest first: a ring */
+    size_t recent_head, recent_count, recent_capacity;
+    struct broker_log *dirty;
+    struct mr_task turn_end;
+    struct mr_timer tick;
+    int64_t retained_us, space_us;
+    bool space_checking;
+    int compactions;
+    struct mr_counter *log_bytes, *bytes_in, *bytes_out, *records_in, *requests, *errors,
+        *connections;
+};
+void broker_storage_init(struct broker_storage *storage, struct mr_loop *loop,
+                         struct mr_disk *disk, mr_str folder);
+/* All logs are freed. */
+void broker_storage_fini(struct broker_storage *storage);
+/* From now on: space, retention, compaction, idle files. */
+void broker_storage_start(struct broker_storage *storage);
+/* Writes this log's queue at the end of the turn. */
+void broker_storage_dirty(struct broker_storage *storage, struct broker_log *log);
+/* A batch went into memory; pushes older ones out. */
+void broker_storage_remember(struct broker_storage *storage, struct broker_log *log, size_t bytes);
+void broker_storage_forget(struct broker_storage *storage, struct broker_log *log);
+int64_t broker_storage_now_ms(const struct broker_storage *storage);
+/* Disk use of a batch in memory, for the budget. */
+size_t broker_storage_cost(size_t batch_bytes);
+/* One round of upkeep, as the timer runs it. */
+void broker_storage_round(struct broker_storage *storage);
+
+#endif
