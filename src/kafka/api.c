@@ -3,8 +3,13 @@
 #include "kafka/messages.h"
 
 const struct kafka_api kafka_api_rows[] = {
-#define API(key, name, file, oldest, newest, flexible)                                             \
-    {#name, key, oldest, newest, flexible, kafka_##name##_request_shape,                           \
+#define API(key, name, file, oldest, newest, flexible) \
+    {#name,                                            \
+     key,                                              \
+     oldest,                                           \
+     newest,                                           \
+     flexible,                                         \
+     kafka_##name##_request_shape,                     \
      kafka_##name##_response_shape},
 #include "kafka/apis.def"
 };
@@ -18,8 +23,8 @@ enum {
 const struct kafka_api *kafka_api_find(int16_t key)
 {
     switch (key) {
-#define API(key, name, file, oldest, newest, flexible)                                             \
-    case key:                                                                                      \
+#define API(key, name, file, oldest, newest, flexible) \
+    case key:                                          \
         return &kafka_api_rows[ROW_##name];
 #include "kafka/apis.def"
     default:
@@ -76,14 +81,14 @@ void kafka_api_write_request(struct wire_out *out, const struct kafka_api *api, 
     frame_end(out, start, splices_before);
 }
 
-void kafka_api_write_response(struct wire_out *out, const struct kafka_api *api, int32_t correlation,
-                              const void *response)
+void kafka_api_write_response(struct wire_out *out, const struct kafka_api *api,
+                              int32_t correlation, const void *response)
 {
     size_t start = out->buf->length, splices_before = out->splice_bytes;
     struct kafka_response_header header = {.correlation_id = correlation};
     mr_buf_be32(out->buf, 0);
-    header_write(out, kafka_response_header_shape(), kafka_api_response_header(api, out->version), 1,
-                 &header);
+    header_write(out, kafka_response_header_shape(), kafka_api_response_header(api, out->version),
+                 1, &header);
     wire_write(out, api->response(), response);
     frame_end(out, start, splices_before);
 }
@@ -101,8 +106,8 @@ static int16_t header_version(mr_str frame)
     return api == NULL ? 1 : kafka_api_request_header(api, version);
 }
 
-mr_err kafka_api_read_header(mr_str frame, struct mr_arena *arena, struct kafka_request_header *header,
-                             mr_str *body)
+mr_err kafka_api_read_header(mr_str frame, struct mr_arena *arena,
+                             struct kafka_request_header *header, mr_str *body)
 {
     const struct wire_shape *shape = kafka_request_header_shape();
     int16_t version = header_version(frame);

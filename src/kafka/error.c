@@ -11,7 +11,8 @@ static const struct row rows[] = {
 #define ERROR(code, name, retriable, err, text) {code, retriable, MR_##err, #name, text},
 #include "kafka/errors.def"
 };
-static const struct row unknown = {0, false, MR_IO, "?", "The broker answered with an unknown error."};
+static const struct row unknown = {0, false, MR_IO, "?",
+                                   "The broker answered with an unknown error."};
 
 static const struct row *row_find(int16_t code)
 {

@@ -17,7 +17,9 @@
 #define TAGGED_DEFAULT(type, name, tag, since, value, about) wire_##type name;
 #define TAGGED_ARRAY(row, name, tag, since, about) WIRE_ARRAY(struct kafka_##row) name;
 #define TAGGED_STRUCT(row, name, tag, since, about) struct kafka_##row name;
-#define END(name) };
+#define END(name) \
+    }             \
+    ;
 #include "kafka/messages.def"
 
 /* ---- shapes: kafka_produce_request_shape(), ... ---- */
@@ -39,8 +41,8 @@
 enum {
 #define API(key, name, file, oldest, newest, flexible) KAFKA_API_##name = (key),
 #include "kafka/apis.def"
-    KAFKA_API_KEY_MAX = 127,            /* no key of the protocol is above it */
-    KAFKA_API_PRODUCE_ANNOUNCED = 0,    /* oldest version of Produce that a broker says it has */
+    KAFKA_API_KEY_MAX = 127,         /* no key of the protocol is above it */
+    KAFKA_API_PRODUCE_ANNOUNCED = 0, /* oldest version of Produce that a broker says it has */
 };
 struct kafka_api {
     const char *name;
@@ -51,7 +53,7 @@ struct kafka_api {
 /* The rows of apis.def, in their order. */
 extern const struct kafka_api kafka_api_rows[];
 extern const size_t kafka_api_count;
-const struct kafka_api *kafka_api_find(int16_t key);            /* NULL: not spoken */
+const struct kafka_api *kafka_api_find(int16_t key); /* NULL: not spoken */
 /* Header versions (KIP-511: an ApiVersions response always has header 0). */
 int16_t kafka_api_request_header(const struct kafka_api *api, int16_t version);
 int16_t kafka_api_response_header(const struct kafka_api *api, int16_t version);
@@ -64,13 +66,13 @@ static inline bool kafka_api_is_flexible(const struct kafka_api *api, int16_t ve
 struct wire_out kafka_api_out(struct mr_buf *buf, const struct kafka_api *api, int16_t version);
 void kafka_api_write_request(struct wire_out *out, const struct kafka_api *api, int32_t correlation,
                              mr_str client_id, const void *request);
-void kafka_api_write_response(struct wire_out *out, const struct kafka_api *api, int32_t correlation,
-                              const void *response);
+void kafka_api_write_response(struct wire_out *out, const struct kafka_api *api,
+                              int32_t correlation, const void *response);
 /* Reads the header of a request frame (without its length) and sets `body` to the rest. The API may be
  * one that we do not speak: then the header is read as version 1.
  * Errors: MR_CORRUPT. */
-mr_err kafka_api_read_header(mr_str frame, struct mr_arena *arena, struct kafka_request_header *header,
-                             mr_str *body);
+mr_err kafka_api_read_header(mr_str frame, struct mr_arena *arena,
+                             struct kafka_request_header *header, mr_str *body);
 /* Reads the body of a request, or a whole response frame (header, then body).
  * Errors: MR_CORRUPT. */
 mr_err kafka_api_read_request(mr_str body, struct mr_arena *arena, const struct kafka_api *api,
@@ -83,10 +85,10 @@ enum {
 #define ERROR(code, name, retriable, err, text) KAFKA_ERROR_##name = (code),
 #include "kafka/errors.def"
 };
-const char *kafka_error_name(int16_t code);         /* "UNKNOWN_TOPIC_OR_PARTITION"; "?" when unknown */
+const char *kafka_error_name(int16_t code); /* "UNKNOWN_TOPIC_OR_PARTITION"; "?" when unknown */
 const char *kafka_error_text(int16_t code);
 bool kafka_error_retriable(int16_t code);
-mr_err kafka_error_to_err(int16_t code);            /* 0: MR_OK */
+mr_err kafka_error_to_err(int16_t code); /* 0: MR_OK */
 /* mr_fail with "about: NAME (code): text", `code` != 0. */
 mr_err kafka_error_fail(int16_t code, const char *about);
 

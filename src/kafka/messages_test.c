@@ -3,7 +3,8 @@
 #include "story.h"
 
 /* Version by version, request and response: invent, write, read, compare. */
-static void goes_round(const struct wire_shape *shape, int16_t version, bool flexible, uint64_t seed)
+static void goes_round(const struct wire_shape *shape, int16_t version, bool flexible,
+                       uint64_t seed)
 {
     struct mr_random random;
     struct mr_arena arena = {0};
@@ -109,7 +110,8 @@ STORY("known requests have the bytes that the protocol says")
     expect_hex(&buf, "00000015 000c 0004 00000001 ffff 00 02 67 00000005 02 6d 00 00");
 
     api = kafka_api_find(KAFKA_API_metadata);
-    struct kafka_metadata_request metadata = {.topics = {NULL, -1}, .allow_auto_topic_creation = true};
+    struct kafka_metadata_request metadata = {.topics = {NULL, -1},
+                                              .allow_auto_topic_creation = true};
     out = kafka_api_out(&buf, api, 1);
     kafka_api_write_request(&out, api, 2, MR_STR_NULL, &metadata);
     expect_hex(&buf, "0000000e 0003 0001 00000002 ffff ffffffff");
@@ -126,7 +128,8 @@ STORY("the ApiVersions response has header 0 in every version, others a flexible
     expect_int(kafka_api_response_header(kafka_api_find(KAFKA_API_fetch), 12), 1);
     expect_int(kafka_api_response_header(kafka_api_find(KAFKA_API_fetch), 11), 0);
     struct mr_buf buf = {0};
-    struct kafka_api_versions_response response = {.error_code = 35, .finalized_features_epoch = -1};
+    struct kafka_api_versions_response response = {.error_code = 35,
+                                                   .finalized_features_epoch = -1};
     struct wire_out out = kafka_api_out(&buf, api, 3);
     kafka_api_write_response(&out, api, 9, &response);
     expect_hex(&buf, "0000000c 00000009 0023 01 00000000 00");
@@ -138,7 +141,8 @@ STORY("a frame is read back: header, then body")
     struct mr_buf buf = {0};
     const struct kafka_api *api = kafka_api_find(KAFKA_API_find_coordinator);
     mr_str keys[] = {MR_STR("a"), MR_STR("b")};
-    struct kafka_find_coordinator_request request = {.key_type = 1, .coordinator_keys = {keys, 2}}, got;
+    struct kafka_find_coordinator_request request = {.key_type = 1, .coordinator_keys = {keys, 2}},
+                                          got;
     struct kafka_request_header header;
     mr_str body;
     struct wire_out out = kafka_api_out(&buf, api, 4);
@@ -153,7 +157,8 @@ STORY("a frame is read back: header, then body")
     expect(wire_equal(api->request(), &request, &got));
     mr_buf_clear(&buf);
 
-    struct kafka_find_coordinator_coordinator one = {.key = MR_STR("a"), .host = MR_STR("h"), .port = 9};
+    struct kafka_find_coordinator_coordinator one = {
+        .key = MR_STR("a"), .host = MR_STR("h"), .port = 9};
     struct kafka_find_coordinator_response response = {.coordinators = {&one, 1}}, back;
     int32_t correlation = 0;
     out = kafka_api_out(&buf, api, 4);
@@ -163,8 +168,9 @@ STORY("a frame is read back: header, then body")
     expect_int(correlation, 78);
     expect_int(back.coordinators.count, 1);
     expect_str(back.coordinators.items[0].host, MR_STR("h"));
-    expect_err(kafka_api_read_response(mr_str_slice(frame, 0, 3), &arena, api, 4, &correlation, &back),
-               MR_CORRUPT);
+    expect_err(
+        kafka_api_read_response(mr_str_slice(frame, 0, 3), &arena, api, 4, &correlation, &back),
+        MR_CORRUPT);
 }
 
 STORY("error codes have their words and our meaning")
@@ -175,7 +181,8 @@ STORY("error codes have their words and our meaning")
     expect_int(kafka_error_to_err(KAFKA_ERROR_NONE), MR_OK);
     expect_int(kafka_error_to_err(12345), MR_IO);
     expect(kafka_error_retriable(KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS));
-    expect_err(kafka_error_fail(KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION, "topic orders"), MR_NOT_FOUND);
+    expect_err(kafka_error_fail(KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION, "topic orders"),
+               MR_NOT_FOUND);
     expect(mr_str_starts(mr_str_from(mr_why()),
                          MR_STR("topic orders: UNKNOWN_TOPIC_OR_PARTITION (3): ")));
 }

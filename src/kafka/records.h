@@ -11,19 +11,19 @@
 enum {
     KAFKA_RECORDS_HEADER_BYTES = 61,
     /* where the fields lie in a batch */
-    KAFKA_RECORDS_AT_BASE_OFFSET = 0,   /* i64 */
-    KAFKA_RECORDS_AT_LENGTH = 8,        /* i32: bytes behind this field */
-    KAFKA_RECORDS_AT_LEADER_EPOCH = 12, /* i32 */
-    KAFKA_RECORDS_AT_MAGIC = 16,        /* i8: 2 */
-    KAFKA_RECORDS_AT_CRC = 17,          /* u32: CRC-32C of all that follows */
-    KAFKA_RECORDS_AT_ATTRIBUTES = 21,   /* i16 */
-    KAFKA_RECORDS_AT_LAST_DELTA = 23,   /* i32: last offset - base offset */
-    KAFKA_RECORDS_AT_BASE_TIMESTAMP = 27,   /* i64, ms; the delete horizon when its bit is set */
-    KAFKA_RECORDS_AT_MAX_TIMESTAMP = 35,    /* i64, ms */
-    KAFKA_RECORDS_AT_PRODUCER_ID = 43,      /* i64; -1: none */
-    KAFKA_RECORDS_AT_PRODUCER_EPOCH = 51,   /* i16 */
-    KAFKA_RECORDS_AT_BASE_SEQUENCE = 53,    /* i32; -1: none */
-    KAFKA_RECORDS_AT_COUNT = 57,            /* i32: records */
+    KAFKA_RECORDS_AT_BASE_OFFSET = 0,     /* i64 */
+    KAFKA_RECORDS_AT_LENGTH = 8,          /* i32: bytes behind this field */
+    KAFKA_RECORDS_AT_LEADER_EPOCH = 12,   /* i32 */
+    KAFKA_RECORDS_AT_MAGIC = 16,          /* i8: 2 */
+    KAFKA_RECORDS_AT_CRC = 17,            /* u32: CRC-32C of all that follows */
+    KAFKA_RECORDS_AT_ATTRIBUTES = 21,     /* i16 */
+    KAFKA_RECORDS_AT_LAST_DELTA = 23,     /* i32: last offset - base offset */
+    KAFKA_RECORDS_AT_BASE_TIMESTAMP = 27, /* i64, ms; the delete horizon when its bit is set */
+    KAFKA_RECORDS_AT_MAX_TIMESTAMP = 35,  /* i64, ms */
+    KAFKA_RECORDS_AT_PRODUCER_ID = 43,    /* i64; -1: none */
+    KAFKA_RECORDS_AT_PRODUCER_EPOCH = 51, /* i16 */
+    KAFKA_RECORDS_AT_BASE_SEQUENCE = 53,  /* i32; -1: none */
+    KAFKA_RECORDS_AT_COUNT = 57,          /* i32: records */
     /* attributes */
     KAFKA_RECORDS_CODEC_MASK = 0x07,
     KAFKA_RECORDS_LOG_APPEND_TIME = 0x08,
@@ -38,25 +38,25 @@ enum kafka_codec {
     KAFKA_CODEC_LZ4 = 3,
     KAFKA_CODEC_ZSTD = 4,
 };
-const char *kafka_records_codec_name(int codec);            /* "none", "gzip", ...; "?" */
+const char *kafka_records_codec_name(int codec); /* "none", "gzip", ...; "?" */
 mr_err kafka_records_codec_parse(mr_str name, enum kafka_codec *codec);
 
 /* ---- the header ---- */
 struct kafka_batch {
     int64_t base_offset;
-    int32_t length;             /* the field: bytes behind it */
+    int32_t length; /* the field: bytes behind it */
     int32_t leader_epoch;
     int8_t magic;
     uint32_t crc;
     int16_t attributes;
     int32_t last_offset_delta;
-    int64_t base_timestamp;     /* ms since 1970 */
+    int64_t base_timestamp; /* ms since 1970 */
     int64_t max_timestamp;
     int64_t producer_id;
     int16_t producer_epoch;
     int32_t base_sequence;
     int32_t count;
-    mr_str bytes;               /* the whole batch: a view into what was given */
+    mr_str bytes; /* the whole batch: a view into what was given */
 };
 static inline int kafka_batch_codec(const struct kafka_batch *batch)
 {
@@ -87,14 +87,14 @@ bool kafka_records_next(mr_str *bytes, struct kafka_batch *batch, mr_err *err);
 /* ---- records of one batch ---- */
 struct kafka_record {
     int64_t offset;
-    int64_t timestamp;          /* ms */
-    mr_str key, value;          /* data NULL: null */
+    int64_t timestamp; /* ms */
+    mr_str key, value; /* data NULL: null */
     int32_t header_count;
-    mr_str headers;             /* as they lie: read with kafka_records_header() */
+    mr_str headers; /* as they lie: read with kafka_records_header() */
 };
 struct kafka_records {
     struct kafka_batch batch;
-    struct mr_in in;            /* records that are left */
+    struct mr_in in; /* records that are left */
     int32_t left;
 };
 /* Opens a batch for reading; the CRC is not looked at. Compressed records are unpacked into `arena`,
@@ -120,20 +120,20 @@ mr_err kafka_records_marker_read(const struct kafka_batch *batch, enum kafka_mar
 
 /* ---- building ---- */
 struct kafka_header {
-    mr_str key, value;          /* value data NULL: null */
+    mr_str key, value; /* value data NULL: null */
 };
 /* A batch under construction, at the end of `buf`. No memory is taken per record. */
 struct kafka_builder {
     struct mr_buf *buf;
-    size_t start;               /* where the batch begins in buf */
+    size_t start; /* where the batch begins in buf */
     int32_t count;
     int64_t base_timestamp, max_timestamp;
     int16_t attributes;
 };
 void kafka_records_begin(struct kafka_builder *builder, struct mr_buf *buf);
 /* `key`, `value`: data NULL is null. */
-void kafka_records_append(struct kafka_builder *builder, int64_t timestamp_ms, mr_str key, mr_str value,
-                          const struct kafka_header *headers, size_t header_count);
+void kafka_records_append(struct kafka_builder *builder, int64_t timestamp_ms, mr_str key,
+                          mr_str value, const struct kafka_header *headers, size_t header_count);
 /* For a value that is encoded straight into the batch: begin, write `value_bytes` bytes into what it
  * returns (NULL after an error of the buffer); headers follow by themselves. */
 uint8_t *kafka_records_append_room(struct kafka_builder *builder, int64_t timestamp_ms, mr_str key,
@@ -145,9 +145,9 @@ static inline size_t kafka_records_bytes(const struct kafka_builder *builder)
 }
 /* Ends the batch: compresses, fills in the header and its CRC. Offsets begin at base_offset.
  * `producer_id` -1: not idempotent. Errors: MR_LIMIT or the buffer's. */
-mr_err kafka_records_finish(struct kafka_builder *builder, enum kafka_codec codec, int64_t base_offset,
-                            int64_t producer_id, int16_t producer_epoch, int32_t base_sequence,
-                            bool transactional);
+mr_err kafka_records_finish(struct kafka_builder *builder, enum kafka_codec codec,
+                            int64_t base_offset, int64_t producer_id, int16_t producer_epoch,
+                            int32_t base_sequence, bool transactional);
 /* Sets offset and leader epoch of a whole batch in place (outside of the CRC). */
 void kafka_records_place(uint8_t *batch, int64_t base_offset, int32_t leader_epoch);
 /* Sets producer, epoch and sequence of a whole batch in place, and its CRC anew. */

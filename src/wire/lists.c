@@ -198,16 +198,32 @@ static bool narray_is_default(const struct wire_field *field, const void *from)
     return ((const struct wire_array *)from)->count == 0;
 }
 
-#define WIRE_LISTS(word, plain)                                                                    \
-    const struct wire_type wire_type_##word##array = {                                             \
-        plain "array",       sizeof(struct wire_array), 4,                   1,                    \
-        word##array_read,    word##array_write,         array_print,         array_equal,          \
-        word##array_invent,  array_reset,               word##array_is_default,                    \
-    };                                                                                             \
-    const struct wire_type wire_type_##word##list = {                                              \
-        plain "list",        sizeof(struct wire_array), 4,                   1,                    \
-        word##array_read,    word##array_write,         array_print,         array_equal,          \
-        word##array_invent,  array_reset,               word##array_is_default,                    \
+#define WIRE_LISTS(word, plain)                        \
+    const struct wire_type wire_type_##word##array = { \
+        plain "array",                                 \
+        sizeof(struct wire_array),                     \
+        4,                                             \
+        1,                                             \
+        word##array_read,                              \
+        word##array_write,                             \
+        array_print,                                   \
+        array_equal,                                   \
+        word##array_invent,                            \
+        array_reset,                                   \
+        word##array_is_default,                        \
+    };                                                 \
+    const struct wire_type wire_type_##word##list = {  \
+        plain "list",                                  \
+        sizeof(struct wire_array),                     \
+        4,                                             \
+        1,                                             \
+        word##array_read,                              \
+        word##array_write,                             \
+        array_print,                                   \
+        array_equal,                                   \
+        word##array_invent,                            \
+        array_reset,                                   \
+        word##array_is_default,                        \
     };
 WIRE_LISTS(, "")
 WIRE_LISTS(n, "nullable ")
@@ -246,6 +262,15 @@ static bool struct_is_default(const struct wire_field *field, const void *from)
     return wire_is_default(field->row(), from);
 }
 const struct wire_type wire_type_struct = {
-    "struct",     0,            0,             0,            struct_read,       struct_write,
-    struct_print, struct_equal, struct_invent, struct_reset, struct_is_default,
+    "struct",
+    0,
+    0,
+    0,
+    struct_read,
+    struct_write,
+    struct_print,
+    struct_equal,
+    struct_invent,
+    struct_reset,
+    struct_is_default,
 };

@@ -48,8 +48,10 @@
         return memcmp(&fallback, from, sizeof fallback) == 0;                                      \
     }                                                                                              \
     const struct wire_type wire_type_##word = {                                                    \
-        #word,       sizeof(wire_##word), size,         size,           word##_read, word##_write, \
-        word##_print, word##_equal,        word##_invent, word##_reset, word##_is_default,         \
+        #word,        sizeof(wire_##word), size,                                                   \
+        size,         word##_read,         word##_write,                                           \
+        word##_print, word##_equal,        word##_invent,                                          \
+        word##_reset, word##_is_default,                                                           \
     };
 
 /* Small, border and wild numbers alike. */
@@ -183,7 +185,7 @@ static bool uuid_is_default(const struct wire_field *field, const void *from)
     return memcmp(from, &zero, sizeof zero) == 0;
 }
 const struct wire_type wire_type_uuid = {
-    "uuid",     sizeof(mr_uuid), 16,          16,         uuid_read, uuid_write,
+    "uuid",     sizeof(mr_uuid), 16,          16,         uuid_read,       uuid_write,
     uuid_print, uuid_equal,      uuid_invent, uuid_reset, uuid_is_default,
 };
 
@@ -231,7 +233,7 @@ static mr_str view_read(struct wire_in *in, bool compact, int bits, bool nullabl
     }
     mr_str view = mr_in_take(&in->in, (size_t)length);
     if (in->in.err == MR_OK && view.data == NULL)
-        view.data = "";         /* empty is not null */
+        view.data = ""; /* empty is not null */
     return view;
 }
 
@@ -245,7 +247,8 @@ static void view_write(struct wire_out *out, bool compact, int bits, bool nullab
     mr_buf_str(out->buf, view);
 }
 
-static mr_str view_invent(struct mr_random *random, struct mr_arena *arena, bool nullable, bool text)
+static mr_str view_invent(struct mr_random *random, struct mr_arena *arena, bool nullable,
+                          bool text)
 {
     if (nullable && mr_random_below(random, 4) == 0)
         return MR_STR_NULL;
@@ -294,7 +297,7 @@ static bool view_equal(mr_str a, mr_str b, bool nullable)
                              const void *from)                                                     \
     {                                                                                              \
         (void)field;                                                                               \
-        view_write(out, out->flexible && shortens, bits, nullable, *(const mr_str *)from);         \
+        view_write(out, out->flexible &&shortens, bits, nullable, *(const mr_str *)from);          \
     }                                                                                              \
     static void word##_print(struct mr_buf *out, const struct wire_field *field, const void *from, \
                              int16_t version)                                                      \
@@ -327,8 +330,10 @@ static bool view_equal(mr_str a, mr_str b, bool nullable)
         return nullable ? view->data == NULL : view->length == 0;                                  \
     }                                                                                              \
     const struct wire_type wire_type_##word = {                                                    \
-        #word,        sizeof(mr_str), least,         least_flexible, word##_read, word##_write,    \
-        word##_print, word##_equal,   word##_invent, word##_reset,   word##_is_default,            \
+        #word,          sizeof(mr_str),    least,                                                  \
+        least_flexible, word##_read,       word##_write,                                           \
+        word##_print,   word##_equal,      word##_invent,                                          \
+        word##_reset,   word##_is_default,                                                         \
     };
 
 WIRE_VIEW(string, 16, 2, 1, true, false, true)
@@ -443,7 +448,15 @@ static bool records_is_default(const struct wire_field *field, const void *from)
 }
 
 const struct wire_type wire_type_records = {
-    "records",     sizeof(wire_records), 4,              1,
-    records_read,  records_write,        records_print,  records_equal,
-    records_invent, records_reset,       records_is_default,
+    "records",
+    sizeof(wire_records),
+    4,
+    1,
+    records_read,
+    records_write,
+    records_print,
+    records_equal,
+    records_invent,
+    records_reset,
+    records_is_default,
 };

@@ -108,7 +108,7 @@ static void tag_write(struct wire_out *out, const struct wire_field *field, cons
     mr_buf_uvarint(buf, (uint64_t)field->tag);
     size_t start = buf->length, splices = out->splices.count;
     field->type->write(out, field, (const char *)from + field->offset);
-    mr_assert(out->splices.count == splices);       /* no table has payload behind a tag */
+    mr_assert(out->splices.count == splices); /* no table has payload behind a tag */
     size_t bytes = buf->length - start;
     mr_buf_uvarint(buf, bytes);
     if (buf->err != MR_OK)
@@ -127,7 +127,8 @@ static void tags_write(struct wire_out *out, const struct wire_shape *shape, con
     for (const struct wire_field *field = shape->fields; field->name != NULL; field++)
         count += tag_is_sent(out, field, from) ? 1 : 0;
     mr_buf_uvarint(out->buf, count);
-    for (const struct wire_field *field = shape->fields; count > 0 && field->name != NULL; field++) {
+    for (const struct wire_field *field = shape->fields; count > 0 && field->name != NULL;
+         field++) {
         if (tag_is_sent(out, field, from))
             tag_write(out, field, from);
     }

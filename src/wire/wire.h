@@ -49,45 +49,45 @@ struct wire_array {
     void *items;
     int32_t count;
 };
-#define WIRE_ARRAY(type)                                                                           \
-    struct {                                                                                       \
-        type *items;                                                                               \
-        int32_t count;                                                                             \
+#define WIRE_ARRAY(type) \
+    struct {             \
+        type *items;     \
+        int32_t count;   \
     }
 
 /* ---- shapes ---- */
 enum {
-    WIRE_ANY = 32767,       /* `until`: no last version */
-    WIRE_NEVER = 32767,     /* `first flexible`: none */
+    WIRE_ANY = 32767,   /* `until`: no last version */
+    WIRE_NEVER = 32767, /* `first flexible`: none */
     WIRE_UNTAGGED = -1,
 };
 struct wire_type;
 struct wire_shape;
 struct wire_field {
-    const char *name;                           /* NULL ends the list */
+    const char *name; /* NULL ends the list */
     const struct wire_type *type;
     size_t offset;
-    int16_t since, until;                       /* versions that have it, inclusive */
-    int16_t tag;                                /* WIRE_UNTAGGED: in its place by order */
-    int64_t fallback;                           /* value of a number in versions without it */
-    const struct wire_type *item;               /* of a list of plain values, else NULL */
-    const struct wire_shape *(*row)(void);      /* of a list of structs, or of a struct, else NULL */
+    int16_t since, until;                  /* versions that have it, inclusive */
+    int16_t tag;                           /* WIRE_UNTAGGED: in its place by order */
+    int64_t fallback;                      /* value of a number in versions without it */
+    const struct wire_type *item;          /* of a list of plain values, else NULL */
+    const struct wire_shape *(*row)(void); /* of a list of structs, or of a struct, else NULL */
     const char *about;
 };
 struct wire_shape {
     const char *name;
-    size_t bytes;                               /* of the C struct */
+    size_t bytes; /* of the C struct */
     const struct wire_field *fields;
 };
 
 /* ---- reading ---- */
 struct wire_in {
-    struct mr_in in;            /* sticky: in.err is MR_CORRUPT once something did not fit */
-    struct mr_arena *arena;     /* arrays go here */
+    struct mr_in in;        /* sticky: in.err is MR_CORRUPT once something did not fit */
+    struct mr_arena *arena; /* arrays go here */
     int16_t version;
     bool flexible;
-    uint32_t items_left;        /* array items that one message may still have */
-    const char *failed;         /* name of the innermost field that did not fit, or NULL */
+    uint32_t items_left; /* array items that one message may still have */
+    const char *failed;  /* name of the innermost field that did not fit, or NULL */
 };
 /* `bytes` and `arena` outlive the message that is read. */
 struct wire_in wire_in_of(mr_str bytes, struct mr_arena *arena, int16_t version, bool flexible);
@@ -99,15 +99,15 @@ mr_err wire_in_finish(const struct wire_in *in, const struct wire_shape *shape);
 
 /* ---- writing ---- */
 struct wire_splice {
-    size_t at;                  /* the reference comes before this byte of `buf` */
+    size_t at; /* the reference comes before this byte of `buf` */
     struct wire_ref ref;
 };
 struct wire_out {
-    struct mr_buf *buf;         /* sticky: buf->err */
+    struct mr_buf *buf; /* sticky: buf->err */
     int16_t version;
     bool flexible;
-    MR_ARRAY(struct wire_splice) splices;   /* payload by reference, by rising `at` */
-    size_t splice_bytes;        /* sum of their lengths: message bytes = buf bytes + this */
+    MR_ARRAY(struct wire_splice) splices; /* payload by reference, by rising `at` */
+    size_t splice_bytes; /* sum of their lengths: message bytes = buf bytes + this */
 };
 /* Writes behind what `buf` has. wire_out_fini() frees the splice list, not the owners: who sends the
  * bytes takes its own references first. */
@@ -119,7 +119,8 @@ void wire_write(struct wire_out *out, const struct wire_shape *shape, const void
 /* Every field (absent in a version or not) gets its default: 0, "", null, no items, or `fallback`. */
 void wire_reset(const struct wire_shape *shape, void *into);
 /* JSON, the fields of this version in wire order; bytes as hex, payload as its length. */
-void wire_print(struct mr_buf *out, const struct wire_shape *shape, const void *from, int16_t version);
+void wire_print(struct mr_buf *out, const struct wire_shape *shape, const void *from,
+                int16_t version);
 /* Field by field, payload byte by byte. */
 bool wire_equal(const struct wire_shape *shape, const void *a, const void *b);
 /* A random message that this version can carry: for round trips and fuzz seeds. */
@@ -135,8 +136,8 @@ size_t wire_bytes_min(const struct wire_shape *shape, int16_t version, bool flex
 /* ---- types: one constant each; a room may add its own ---- */
 struct wire_type {
     const char *name;
-    size_t bytes;                       /* of the C value */
-    uint8_t bytes_min, bytes_min_flexible;  /* on the wire; 0: a struct, ask its shape */
+    size_t bytes;                          /* of the C value */
+    uint8_t bytes_min, bytes_min_flexible; /* on the wire; 0: a struct, ask its shape */
     void (*read)(struct wire_in *in, const struct wire_field *field, void *into);
     void (*write)(struct wire_out *out, const struct wire_field *field, const void *from);
     void (*print)(struct mr_buf *out, const struct wire_field *field, const void *from,

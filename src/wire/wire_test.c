@@ -33,9 +33,11 @@ static const struct wire_shape *leaf_shape(void)
     return &shape;
 }
 
-#define ROW(name, type, since, until, tag, fallback, item, row)                                    \
-    {#name, &wire_type_##type, offsetof(struct tree, name), since, until, tag, fallback, item, row, \
-     "About it."}
+#define ROW(name, type, since, until, tag, fallback, item, row)                                   \
+    {                                                                                             \
+#name, &wire_type_##type, offsetof(struct tree, name), since, until, tag, fallback, item, \
+            row, "About it."                                                                      \
+    }
 static const struct wire_shape *tree_shape(void)
 {
     static const struct wire_field fields[] = {
@@ -103,7 +105,7 @@ STORY("every message that is cut short is refused, and none reads past its end")
         wire_invent(&random, &arena, tree_shape(), version, &tree);
         tree_write(&buf, &tree, version);
         for (size_t length = 0; length < buf.length; length++) {
-            uint8_t *exact = mr_alloc(length);      /* a sanitizer sees a read behind it */
+            uint8_t *exact = mr_alloc(length); /* a sanitizer sees a read behind it */
             memcpy(exact, buf.data, length);
             expect_err(tree_read(mr_str_of(exact, length), &arena, &got, version), MR_CORRUPT);
             mr_free(exact);
@@ -138,7 +140,7 @@ STORY("unknown tags are skipped, known ones are read in any order")
     struct tree tree, got;
     wire_reset(tree_shape(), &tree);
     tree_write(&buf, &tree, 2);
-    expect_int(buf.data[buf.length - 1], 0);        /* no tags: everything has its default */
+    expect_int(buf.data[buf.length - 1], 0); /* no tags: everything has its default */
     buf.length -= 1;
     static const uint8_t tags[] = {3, 9, 2, 0xaa, 0xbb, 3, 6, 0, 0, 0, 5, 0, 0, 0, 3, 3, 'h', 'i'};
     mr_buf_add(&buf, tags, sizeof tags);
