@@ -54,6 +54,48 @@ struct data_column *data_column_new(struct mr_arena *arena, const struct data_ty
     return column;
 }
 
+static void *grown(struct mr_arena *arena, const void *from, uint32_t old, uint32_t new, size_t bytes)
+{
+    char *to = mr_arena_alloc(arena, mr_size_product(new, bytes));
+    if (old > 0)
+        memcpy(to, from, old * bytes);
+    memset(to + old * bytes, 0, (new - old) * bytes);
+    return to;
+}
+
+void data_column_grow(struct mr_arena *arena, struct data_column *column, uint32_t count)
+{
+    uint32_t old = column->count;
+    size_t bytes = data_kind_bytes(column->type->kind);
+    mr_assert(count >= old);
+    column->valid = grown(arena, column->valid, old, count, 1);
+    if (column->type->kind == DATA_STRUCT) {
+        for (uint32_t i = 0; i < column->type->field_count; i++)
+            data_column_grow(arena, column->fields[i], count);
+    } else if (column->type->kind == DATA_ARRAY || column->type->kind == DATA_MAP) {
+        column->starts = grown(arena, column->starts, old, count, sizeof(uint32_t));
+        column->lengths = grown(arena, column->lengths, old, count, sizeof(uint32_t));
+    } else if (bytes > 0) {
+        column->values = grown(arena, column->values, old, count, bytes);
+    }
+    column->count = count;
+}
+
+void data_column_clear(struct data_column *column, uint32_t from, uint32_t to)
+{
+    size_t bytes = data_kind_bytes(column->type->kind);
+    mr_assert(from <= to && to <= column->count);
+    memset(column->valid + from, 0, to - from);
+    if (column->type->kind == DATA_STRUCT) {
+        for (uint32_t i = 0; i < column->type->field_count; i++)
+            data_column_clear(column->fields[i], from, to);
+    } else if (column->type->kind == DATA_ARRAY || column->type->kind == DATA_MAP) {
+        memset(column->lengths + from, 0, (to - from) * sizeof(uint32_t));
+    } else if (bytes > 0) {
+        memset((char *)column->values + from * bytes, 0, (to - from) * bytes);
+    }
+}
+
 /* ---- values from one column to another ---- */
 void data_column_set(struct data_column *out, uint32_t row, const struct data_column *from,
                      uint32_t from_row)

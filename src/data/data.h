@@ -135,6 +135,11 @@ struct data_column {
  * slices and no elements column (the maker sets it). Owner: the arena. */
 struct data_column *data_column_new(struct mr_arena *arena, const struct data_type *type,
                                     uint32_t count);
+/* Room for `count` rows, not fewer than now; the new ones are NULL. Struct fields too. The column's own
+ * address stays; its arrays move. Owner: the arena. */
+void data_column_grow(struct mr_arena *arena, struct data_column *column, uint32_t count);
+/* Rows [from, to) become NULL, struct fields too. */
+void data_column_clear(struct data_column *column, uint32_t from, uint32_t to);
 /* Bytes of one item of the kind's array; 0 for NULL, STRUCT, ARRAY and MAP. */
 size_t data_kind_bytes(enum data_kind kind);
 
