@@ -1,0 +1,2 @@
+/* kv/kv_test.c */
+#include "story.h"
