@@ -33,7 +33,8 @@ struct http_response {
 typedef void http_done(void *context, mr_err err, const struct http_response *response);
 
 struct http_client *http_client_new(struct mr_loop *loop);
-void http_client_free(struct http_client *client); /* cancels what is open; accepts NULL */
+/* Cancels what is open; accepts NULL. Not from inside a `done`. */
+void http_client_free(struct http_client *client);
 struct http_call *http_start(struct http_client *client, const struct http_request *request,
                              http_done *done, void *context);
 void http_cancel(struct http_call *call); /* `done` is not told any more; accepts NULL */

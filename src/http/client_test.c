@@ -1,0 +1,2 @@
+/* http/client_test.c */
+#include "story.h"
