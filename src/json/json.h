@@ -11,22 +11,24 @@
 enum json_kind { JSON_NULL, JSON_BOOLEAN, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 struct json_value {
     enum json_kind kind;
-    bool boolean;                   /* BOOLEAN */
-    uint32_t count;                 /* ARRAY: items; OBJECT: members */
-    mr_str raw;                     /* the value exactly as the input has it; a view into the input */
-    mr_str text;                    /* STRING: without quotes and escapes; NUMBER: as written */
-    mr_str name;                    /* inside an object: the member's name, without escapes */
+    bool boolean;   /* BOOLEAN */
+    uint32_t count; /* ARRAY: items; OBJECT: members */
+    mr_str raw;     /* the value exactly as the input has it; a view into the input */
+    mr_str text;    /* STRING: without quotes and escapes; NUMBER: as written */
+    mr_str name;    /* inside an object: the member's name, without escapes */
     const struct json_value *items; /* ARRAY and OBJECT, in the input's order */
 };
 /* The whole text is one value. Everything is in the arena, or a view into `text`.
  * Errors: MR_INVALID with line, column and what was expected; MR_LIMIT (too deep). */
 mr_err json_parse(struct mr_arena *arena, mr_str text, const struct json_value **out);
 /* All of these accept NULL and a value of another kind, and answer NULL or `otherwise` then. */
-const struct json_value *json_get(const struct json_value *value, mr_str name);      /* last one of a name */
+const struct json_value *json_get(const struct json_value *value,
+                                  mr_str name); /* last one of a name */
 const struct json_value *json_at(const struct json_value *value, uint32_t index);
-const struct json_value *json_find(const struct json_value *value, mr_str path);     /* "login.uuid", "a.0.b" */
-mr_str json_str(const struct json_value *value, mr_str otherwise);                   /* STRING only */
-int64_t json_i64(const struct json_value *value, int64_t otherwise);                 /* whole NUMBER only */
+const struct json_value *json_find(const struct json_value *value,
+                                   mr_str path);                     /* "login.uuid", "a.0.b" */
+mr_str json_str(const struct json_value *value, mr_str otherwise);   /* STRING only */
+int64_t json_i64(const struct json_value *value, int64_t otherwise); /* whole NUMBER only */
 bool json_bool(const struct json_value *value, bool otherwise);
 /* A scalar's text: a string without quotes, else the raw text; NULL (the literal) gives no text. */
 mr_str json_scalar(const struct json_value *value);
@@ -37,19 +39,16 @@ void json_print(struct mr_buf *out, const struct json_value *value);
  * A reader is compiled once from the wanted type; a chunk is then begin, one read a row in any order
  * of rows, end. Mode PERMISSIVE: what does not fit a field is NULL in that field; malformed text gives
  * a struct of NULLs (NULL for an array or map). Strings without escapes are views into the text, so
- * the text must live as long as the chunk. */
+ * the text must live as long as the chunk. Times that name no zone are UTC; a region's name is refused. */
 struct json_reader;
 struct json_reader_options {
-    bool fail_fast;                 /* mode FAILFAST: json_reader_read() gives MR_INVALID instead */
-    /* Local clock to UTC, in microseconds, for timestamps that name no zone. NULL: the zone is UTC. */
-    int64_t (*zone_to_utc)(const void *zone, int64_t local_us);
-    const void *zone;
+    bool fail_fast; /* mode FAILFAST: json_reader_read() gives MR_INVALID instead */
 };
 /* `type`: a STRUCT, ARRAY or MAP (key STRING), borrowed for the reader's life. `options` may be NULL.
  * Errors: MR_INVALID for another type. */
 mr_err json_reader_new(const struct data_type *type, const struct json_reader_options *options,
                        struct json_reader **out);
-void json_reader_free(struct json_reader *reader);   /* accepts NULL */
+void json_reader_free(struct json_reader *reader); /* accepts NULL */
 /* Starts a column with room for `count` rows, all NULL, in the arena. */
 void json_reader_begin(struct json_reader *reader, struct mr_arena *arena, uint32_t count);
 /* Sets one row; each row at most once. Text without data (a NULL column) leaves the row NULL. */
