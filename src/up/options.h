@@ -1,0 +1,36 @@
+/* up/options.h: the command line and the environment as plain values. */
+#ifndef UP_OPTIONS_H
+#define UP_OPTIONS_H
+
+#include "base/base.h"
+
+enum { UP_FILES_MAX = 64 };
+#define UP_VERSION "0.1.0"
+
+/* The ports of the real systems (PostgreSQL's moved by one). */
+enum {
+    UP_PORT_KAFKA = 9092,
+    UP_PORT_REGISTRY = 8081,
+    UP_PORT_CASSANDRA = 9042,
+    UP_PORT_CONSOLE = 8080,
+    UP_PORT_RANDOMUSER = 8088,
+    UP_PORT_POSTGRES = 5433,
+};
+struct up_options {
+#define OPTION(id, word, value, environment, about) const char *id;    /* NULL: not given; switches: "" */
+#include "up/options.def"
+    const char *files[UP_FILES_MAX];
+    int file_count;
+};
+/* Reads them; on a mistake prints the sentence and returns 2, after --help prints it and returns 0; -1: go on. */
+int up_options_read(const char *command, int argc, char **argv, struct up_options *out);
+/* `port` moved by --port-offset; `--port` when `alone`. MR_INVALID when the result is no port. */
+mr_err up_options_port(const struct up_options *options, int port, bool alone, uint16_t *out);
+/* The address to listen on. MR_DENIED: beyond this machine without --insecure. */
+mr_err up_options_host(const struct up_options *options, const char **out);
+/* The data folder: made, entered, locked by this process, of a format that we know, with room on its
+ * disk; the program's log is opened there. One sentence on every error. */
+mr_err up_options_folder(const struct up_options *options, struct mr_arena *arena, const char **out);
+void up_options_help(const char *command, struct mr_buf *out);
+
+#endif
