@@ -608,7 +608,7 @@ static void refs_add_copy(broker_refs *refs, const struct broker_log *log, uint3
 }
 
 size_t broker_log_read_recent(struct broker_log *log, int64_t offset, int64_t until,
-                              size_t bytes_max, bool one, broker_refs *refs)
+                              size_t bytes_max, bool one, broker_refs *refs, int64_t *next)
 {
     uint32_t from = recent_find(log, offset), count = 0;
     size_t bytes = 0;
@@ -622,6 +622,7 @@ size_t broker_log_read_recent(struct broker_log *log, int64_t offset, int64_t un
     }
     if (count == 0)
         return 0;
+    *next = recent_at(log, from + count - 1)->last + 1;
     if (count > 1 && bytes / count < PIECE_COPY_BYTES) {
         refs_add_copy(refs, log, from, count, bytes);
         return bytes;

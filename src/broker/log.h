@@ -129,9 +129,10 @@ typedef MR_ARRAY(struct wire_ref) broker_refs;
 /* Whether `offset` lies in memory (the end counts). */
 bool broker_log_is_recent(const struct broker_log *log, int64_t offset);
 /* Adds references to batches from the one that holds `offset`, those that begin before `until`, up to
- * bytes_max but at least one when `one` is set. Each reference is counted. Returns the bytes added. */
+ * bytes_max but at least one when `one` is set. Each reference is counted. Returns the bytes added;
+ * *next is then the offset behind them. */
 size_t broker_log_read_recent(struct broker_log *log, int64_t offset, int64_t until,
-                              size_t bytes_max, bool one, broker_refs *refs);
+                              size_t bytes_max, bool one, broker_refs *refs, int64_t *next);
 /* Bytes between `offset` and `until` when they lie in memory; UINT32_MAX when on disk. Stops to count
  * at `enough`. */
 size_t broker_log_bytes_ready(const struct broker_log *log, int64_t offset, int64_t until,

@@ -174,6 +174,8 @@ void broker_producers_note(struct broker_producers *producers, const struct brok
     if (batch->producer_epoch != producer->epoch)
         producer->batch_count = 0;
     producer->epoch = batch->producer_epoch;
+    if (batch->sequence < 0)
+        goto transaction; /* the coordinators' own batches carry no sequence */
     if (producer->batch_count == BROKER_PRODUCERS_BATCHES) {
         memmove(&producer->batches[0], &producer->batches[1],
                 sizeof(producer->batches[0]) * (BROKER_PRODUCERS_BATCHES - 1));
@@ -183,6 +185,7 @@ void broker_producers_note(struct broker_producers *producers, const struct brok
     producer->batches[at].base = batch->base;
     producer->batches[at].first = batch->sequence;
     producer->batches[at].last = batch_last_sequence(batch);
+transaction:
     if ((batch->attributes & BROKER_BATCH_TRANSACTIONAL) != 0 && producer->txn_first < 0) {
         producer->txn_first = batch->base;
         *mr_array_add(&producers->open) = producer;

@@ -1,0 +1,713 @@
+/* broker/admin.c: topics are made, changed and deleted; settings are told and set. A change is answered
+ * when the catalog has it on the disk. */
+#include "broker/server.h"
+
+#include <stdio.h>
+
+/* Requests of this file that wait for the catalog. */
+struct change {
+    struct broker_catalog_wait wait;
+    struct broker_request *request;
+    size_t waiting;
+};
+
+static struct change *change_new(struct broker_request *request)
+{
+    struct change *change = mr_arena_new(&request->arena, struct change);
+
+    change->request = request;
+    change->waiting = 1;
+    return change;
+}
+
+static void change_step(struct change *change)
+{
+    if (--change->waiting == 0)
+        broker_server_answer(change->request);
+}
+
+static void change_saved(struct broker_catalog_wait *wait, mr_err err)
+{
+    struct change *change = mr_container(wait, struct change, wait);
+
+    if (err != MR_OK) /* it holds until the next start; the client sees a time-out-like error in Kafka */
+        mr_log(MR_LOG_ERROR, "broker", "a change of topics is not on the disk: %s", mr_why());
+    change_step(change);
+}
+
+static void change_save(struct change *change)
+{
+    change->waiting++;
+    change->wait.run = change_saved;
+    broker_topics_save(&change->request->server->topics, &change->wait);
+}
+
+/* ---- CreateTopics ---- */
+
+static int16_t create_refuse(struct broker_request *request,
+                             struct kafka_create_topics_response_topic *answer, int16_t code,
+                             const char *why)
+{
+    answer->error_message = broker_server_text(request, why);
+    answer->num_partitions = -1;
+    return code;
+}
+
+static int16_t check_assignments(struct broker_request *request,
+                                 const struct kafka_create_topics_request_topic *asked,
+                                 struct kafka_create_topics_response_topic *answer)
+{
+    if (asked->num_partitions != -1 || asked->replication_factor != -1)
+        return create_refuse(request, answer, KAFKA_ERROR_INVALID_REQUEST,
+                             "Both numPartitions or replicationFactor and replicasAssignments were set.");
+    for (int32_t i = 0; i < asked->assignments.count; i++) {
+        const struct kafka_create_topics_assignment *row = &asked->assignments.items[i];
+        if (row->partition_index < 0 || row->partition_index >= asked->assignments.count ||
+            row->broker_ids.count != 1 || row->broker_ids.items[0] != BROKER_NODE_ID)
+            return create_refuse(request, answer, KAFKA_ERROR_INVALID_REPLICA_ASSIGNMENT,
+                                 "There is one broker, 1; partitions are numbered from 0.");
+    }
+    return KAFKA_ERROR_NONE;
+}
+
+static int16_t check_create(struct broker_request *request,
+                            const struct kafka_create_topics_request *in, int32_t at,
+                            struct kafka_create_topics_response_topic *answer, int32_t *partitions)
+{
+    const struct kafka_create_topics_request_topic *asked = &in->topics.items[at];
+
+    for (int32_t i = 0; i < in->topics.count; i++)
+        if (i != at && mr_str_equal(in->topics.items[i].name, asked->name))
+            return create_refuse(request, answer, KAFKA_ERROR_INVALID_REQUEST,
+                                 "The request names the topic twice.");
+    if (!broker_topics_name_ok(asked->name))
+        return create_refuse(request, answer, KAFKA_ERROR_INVALID_TOPIC_EXCEPTION,
+                             "A topic's name has 1 to 249 letters, digits, '.', '_' and '-'.");
+    if (broker_topics_find(&request->server->topics, asked->name) != NULL)
+        return create_refuse(request, answer, KAFKA_ERROR_TOPIC_ALREADY_EXISTS,
+                             "Topic already exists.");
+    if (asked->assignments.count > 0) {
+        *partitions = asked->assignments.count;
+        return check_assignments(request, asked, answer);
+    }
+    *partitions = asked->num_partitions == -1 ? request->server->topics.default_partitions
+                                              : asked->num_partitions;
+    if (*partitions < 1 || *partitions > MR_LIMIT_BROKER_PARTITIONS)
+        return create_refuse(request, answer, KAFKA_ERROR_INVALID_PARTITIONS,
+                             "Number of partitions must be larger than 0.");
+    if (asked->replication_factor != -1 && asked->replication_factor != 1)
+        return create_refuse(request, answer, KAFKA_ERROR_INVALID_REPLICATION_FACTOR,
+                             "Replication factor must be 1: there is one broker.");
+    return KAFKA_ERROR_NONE;
+}
+
+static int16_t create_config(struct broker_request *request,
+                             const struct kafka_create_topics_request_topic *asked,
+                             struct kafka_create_topics_response_topic *answer,
+                             struct broker_config *config)
+{
+    for (int32_t i = 0; i < asked->configs.count; i++) {
+        mr_str value = asked->configs.items[i].value;
+        mr_err err = value.data == NULL
+                         ? mr_fail(MR_INVALID, "Null value not supported for topic configs: %.*s",
+                                   MR_STR_ARG(asked->configs.items[i].name))
+                         : broker_config_set(config, asked->configs.items[i].name, value);
+        if (err != MR_OK)
+            return create_refuse(request, answer, KAFKA_ERROR_INVALID_CONFIG, mr_why());
+    }
+    return KAFKA_ERROR_NONE;
+}
+
+static void create_tell(struct broker_request *request, const struct broker_config *config,
+                        struct kafka_create_topics_response_topic *answer)
+{
+    answer->configs.items = mr_arena_array(
+        &request->arena, struct kafka_create_topics_response_config, BROKER_CONFIG_COUNT);
+    answer->configs.count = BROKER_CONFIG_COUNT;
+    for (int i = 0; i < BROKER_CONFIG_COUNT; i++) {
+        struct kafka_create_topics_response_config *row = &answer->configs.items[i];
+        row->name = mr_str_from(broker_config_rows[i].name);
+        row->value = mr_arena_str(&request->arena, broker_config_text(config, i));
+        row->config_source = config->texts[i] != NULL ? 1 : 5; /* the topic's, or a default */
+    }
+}
+
+static bool create_one(struct broker_request *request, const struct kafka_create_topics_request *in,
+                       int32_t at, struct kafka_create_topics_response_topic *answer)
+{
+    struct broker_config config;
+    int32_t partitions = 0;
+    bool made = false;
+
+    wire_reset(kafka_create_topics_response_topic_shape(), answer);
+    answer->name = in->topics.items[at].name;
+    answer->configs.count = -1;
+    broker_config_init(&config);
+    answer->error_code = !request->server->ready
+                             ? KAFKA_ERROR_NOT_CONTROLLER
+                             : check_create(request, in, at, answer, &partitions);
+    if (answer->error_code == KAFKA_ERROR_NONE)
+        answer->error_code = create_config(request, &in->topics.items[at], answer, &config);
+    if (answer->error_code != KAFKA_ERROR_NONE)
+        goto out;
+    answer->num_partitions = partitions;
+    answer->replication_factor = 1;
+    create_tell(request, &config, answer);
+    if (in->validate_only)
+        goto out;
+    answer->topic_id = broker_topics_make(&request->server->topics, answer->name, partitions,
+                                          &config, NULL)
+                           ->id;
+    made = true;
+out:
+    broker_config_fini(&config);
+    return made;
+}
+
+void broker_admin_create_topics(struct broker_request *request)
+{
+    const struct kafka_create_topics_request *in = request->in;
+    struct kafka_create_topics_response *out = request->out;
+    struct change *change = change_new(request);
+    bool made = false;
+
+    out->topics.items = mr_arena_array(&request->arena, struct kafka_create_topics_response_topic,
+                                       (size_t)in->topics.count);
+    out->topics.count = in->topics.count;
+    for (int32_t i = 0; i < in->topics.count; i++)
+        made = create_one(request, in, i, &out->topics.items[i]) || made;
+    if (made)
+        change_save(change);
+    change_step(change);
+}
+
+/* ---- CreatePartitions ---- */
+
+static int16_t grow_check(struct broker_request *request,
+                          const struct kafka_create_partitions_topic *asked,
+                          struct broker_topic **topic, const char **why)
+{
+    *topic = broker_topics_find(&request->server->topics, asked->name);
+    if (*topic == NULL) {
+        *why = "The topic does not exist.";
+        return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+    }
+    if (!request->server->ready)
+        return KAFKA_ERROR_NOT_CONTROLLER;
+    if (asked->count <= (int32_t)(*topic)->partitions.count ||
+        asked->count > MR_LIMIT_BROKER_PARTITIONS || (*topic)->internal) {
+        *why = "The topic must get more partitions than it has.";
+        return KAFKA_ERROR_INVALID_PARTITIONS;
+    }
+    for (int32_t i = 0; i < asked->assignments.count; i++) {
+        if (asked->assignments.count == asked->count - (int32_t)(*topic)->partitions.count &&
+            asked->assignments.items[i].broker_ids.count == 1 &&
+            asked->assignments.items[i].broker_ids.items[0] == BROKER_NODE_ID)
+            continue;
+        *why = "There is one broker, 1; each new partition needs a row.";
+        return KAFKA_ERROR_INVALID_REPLICA_ASSIGNMENT;
+    }
+    return KAFKA_ERROR_NONE;
+}
+
+void broker_admin_create_partitions(struct broker_request *request)
+{
+    const struct kafka_create_partitions_request *in = request->in;
+    struct kafka_create_partitions_response *out = request->out;
+    struct change *change = change_new(request);
+    bool grown = false;
+
+    out->results.items = mr_arena_array(&request->arena, struct kafka_create_partitions_result,
+                                        (size_t)in->topics.count);
+    out->results.count = in->topics.count;
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        struct kafka_create_partitions_result *answer = &out->results.items[i];
+        struct broker_topic *topic = NULL;
+        const char *why = NULL;
+
+        wire_reset(kafka_create_partitions_result_shape(), answer);
+        answer->name = in->topics.items[i].name;
+        answer->error_code = grow_check(request, &in->topics.items[i], &topic, &why);
+        answer->error_message = mr_str_from(why);
+        if (answer->error_code != KAFKA_ERROR_NONE || in->validate_only)
+            continue;
+        broker_topics_grow(&request->server->topics, topic, in->topics.items[i].count, NULL);
+        grown = true;
+    }
+    if (grown)
+        change_save(change);
+    change_step(change);
+}
+
+/* ---- DeleteTopics ---- */
+
+struct deletion {
+    struct broker_catalog_wait wait;
+    struct change *change;
+};
+
+static void topic_deleted(struct broker_catalog_wait *wait, mr_err err)
+{
+    struct deletion *deletion = mr_container(wait, struct deletion, wait);
+    (void)err; /* the topic is out of sight, and its removal is finished at the next start */
+    change_step(deletion->change);
+}
+
+static void delete_one(struct change *change, mr_str name, const mr_uuid *id,
+                       struct kafka_delete_topics_response_topic *answer)
+{
+    struct broker_request *request = change->request;
+    struct broker_topics *topics = &request->server->topics;
+    struct broker_topic *topic;
+    struct deletion *deletion;
+
+    wire_reset(kafka_delete_topics_response_topic_shape(), answer);
+    answer->name = name;
+    topic = name.data != NULL ? broker_topics_find(topics, name) : broker_topics_find_id(topics, id);
+    if (id != NULL)
+        answer->topic_id = *id;
+    if (topic == NULL) {
+        answer->error_code = name.data == NULL ? KAFKA_ERROR_UNKNOWN_TOPIC_ID
+                                               : KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+        answer->error_message = mr_str_from(kafka_error_text(answer->error_code));
+        return;
+    }
+    answer->name = broker_server_text(request, topic->name);
+    answer->topic_id = topic->id;
+    if (!request->server->ready) {
+        answer->error_code = KAFKA_ERROR_NOT_CONTROLLER;
+        return;
+    }
+    if (topic->internal) {
+        answer->error_code = KAFKA_ERROR_INVALID_TOPIC_EXCEPTION;
+        answer->error_message = MR_STR("The topic is the broker's own.");
+        return;
+    }
+    deletion = mr_arena_new(&request->arena, struct deletion);
+    deletion->change = change;
+    deletion->wait.run = topic_deleted;
+    change->waiting++;
+    broker_groups_forget_topic(&request->server->groups, answer->name);
+    broker_topics_delete(topics, topic, &deletion->wait);
+}
+
+void broker_admin_delete_topics(struct broker_request *request)
+{
+    const struct kafka_delete_topics_request *in = request->in;
+    struct kafka_delete_topics_response *out = request->out;
+    struct change *change = change_new(request);
+    bool by_row = request->header.request_api_version >= 6;
+    int32_t count = by_row ? in->topics.count : in->topic_names.count;
+
+    out->responses.items = mr_arena_array(
+        &request->arena, struct kafka_delete_topics_response_topic, (size_t)count);
+    out->responses.count = count;
+    for (int32_t i = 0; i < count; i++)
+        delete_one(change, by_row ? in->topics.items[i].name : in->topic_names.items[i],
+                   by_row ? &in->topics.items[i].topic_id : NULL, &out->responses.items[i]);
+    change_step(change);
+}
+
+/* ---- DeleteRecords ---- */
+
+static void cut_one(struct broker_request *request, mr_str topic,
+                    const struct kafka_delete_records_request_partition *asked,
+                    struct kafka_delete_records_response_partition *answer)
+{
+    struct broker_partition *partition;
+    int64_t offset = asked->offset;
+
+    answer->partition_index = asked->partition_index;
+    answer->low_watermark = -1;
+    answer->error_code =
+        broker_server_partition(request->server, topic, asked->partition_index, &partition);
+    if (answer->error_code != KAFKA_ERROR_NONE)
+        return;
+    if (partition->topic->internal || !partition->log->config->deletes) {
+        answer->error_code = KAFKA_ERROR_POLICY_VIOLATION;
+        return;
+    }
+    if (offset == -1)
+        offset = broker_log_high(partition->log);
+    if (offset < 0 || offset > broker_log_high(partition->log)) {
+        answer->error_code = KAFKA_ERROR_OFFSET_OUT_OF_RANGE;
+        return;
+    }
+    broker_upkeep_cut(partition->log, offset);
+    broker_checkpoint_begin(partition->log);
+    answer->low_watermark = partition->log->start;
+}
+
+void broker_admin_delete_records(struct broker_request *request)
+{
+    const struct kafka_delete_records_request *in = request->in;
+    struct kafka_delete_records_response *out = request->out;
+
+    out->topics.items = mr_arena_array(&request->arena, struct kafka_delete_records_response_topic,
+                                       (size_t)in->topics.count);
+    out->topics.count = in->topics.count;
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        const struct kafka_delete_records_request_topic *asked = &in->topics.items[i];
+        struct kafka_delete_records_response_topic *answer = &out->topics.items[i];
+        answer->name = asked->name;
+        answer->partitions.count = asked->partitions.count;
+        answer->partitions.items =
+            mr_arena_array(&request->arena, struct kafka_delete_records_response_partition,
+                           (size_t)asked->partitions.count);
+        for (int32_t j = 0; j < asked->partitions.count; j++)
+            cut_one(request, asked->name, &asked->partitions.items[j],
+                    &answer->partitions.items[j]);
+    }
+    broker_server_answer(request);
+}
+
+/* ---- DescribeLogDirs ---- */
+
+static bool log_dir_wanted(const struct kafka_describe_log_dirs_request *in, mr_str topic,
+                           int32_t partition)
+{
+    if (in->topics.count < 0)
+        return true;
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        if (!mr_str_equal(in->topics.items[i].topic, topic))
+            continue;
+        for (int32_t j = 0; j < in->topics.items[i].partitions.count; j++)
+            if (in->topics.items[i].partitions.items[j] == partition)
+                return true;
+    }
+    return false;
+}
+
+static void log_dir_topic(struct broker_request *request, const struct broker_topic *topic,
+                          struct kafka_describe_log_dirs_response_topic *answer)
+{
+    answer->name = broker_server_text(request, topic->name);
+    answer->partitions.count = 0;
+    answer->partitions.items =
+        mr_arena_array(&request->arena, struct kafka_describe_log_dirs_response_partition,
+                       topic->partitions.count);
+    for (size_t i = 0; i < topic->partitions.count; i++) {
+        const struct broker_log *log = topic->partitions.items[i]->log;
+        if (log == NULL || !log_dir_wanted(request->in, answer->name, (int32_t)i))
+            continue;
+        answer->partitions.items[answer->partitions.count++] =
+            (struct kafka_describe_log_dirs_response_partition){(int32_t)i, log->bytes, 0, false};
+    }
+}
+
+void broker_admin_describe_log_dirs(struct broker_request *request)
+{
+    struct kafka_describe_log_dirs_response *out = request->out;
+    struct broker_topics *topics = &request->server->topics;
+    struct kafka_describe_log_dirs_result *result =
+        mr_arena_new(&request->arena, struct kafka_describe_log_dirs_result);
+    struct mr_map_entry *entry;
+
+    out->results.items = result;
+    out->results.count = 1;
+    result->log_dir = broker_server_text(request, topics->folder);
+    result->total_bytes = result->usable_bytes = -1;
+    result->topics.items =
+        mr_arena_array(&request->arena, struct kafka_describe_log_dirs_response_topic,
+                       topics->by_name.count);
+    for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;) {
+        struct kafka_describe_log_dirs_response_topic *answer =
+            &result->topics.items[result->topics.count];
+        log_dir_topic(request, entry->value, answer);
+        if (answer->partitions.count > 0)
+            result->topics.count++;
+    }
+    broker_server_answer(request);
+}
+
+/* ---- DescribeConfigs ---- */
+
+enum {
+    RESOURCE_TOPIC = 2,
+    RESOURCE_BROKER = 4,
+    SOURCE_TOPIC = 1,
+    SOURCE_STATIC_BROKER = 4,
+    SOURCE_DEFAULT = 5,
+    BROKER_CONFIG_SHORT = 4,
+};
+
+static bool key_wanted(const struct kafka_describe_configs_resource *asked, const char *name)
+{
+    for (int32_t i = 0; i < asked->configuration_keys.count; i++)
+        if (mr_str_equal(asked->configuration_keys.items[i], mr_str_from(name)))
+            return true;
+    return asked->configuration_keys.count < 0 ||
+           (asked->configuration_keys.count == 0); /* older clients say "all" so */
+}
+
+static void synonym_add(struct broker_request *request, struct kafka_describe_configs_config *row,
+                        mr_str value, int8_t source)
+{
+    if (row->synonyms.items == NULL)
+        row->synonyms.items =
+            mr_arena_array(&request->arena, struct kafka_describe_configs_synonym, 2);
+    row->synonyms.items[row->synonyms.count++] =
+        (struct kafka_describe_configs_synonym){row->name, value, source};
+}
+
+static void describe_topic(struct broker_request *request,
+                           const struct kafka_describe_configs_resource *asked,
+                           const struct broker_topic *topic,
+                           struct kafka_describe_configs_result *answer)
+{
+    const struct kafka_describe_configs_request *in = request->in;
+
+    answer->configs.items =
+        mr_arena_array(&request->arena, struct kafka_describe_configs_config, BROKER_CONFIG_COUNT);
+    for (int i = 0; i < BROKER_CONFIG_COUNT; i++) {
+        const struct broker_config_row *known = &broker_config_rows[i];
+        struct kafka_describe_configs_config *row;
+
+        if (!key_wanted(asked, known->name))
+            continue;
+        row = &answer->configs.items[answer->configs.count++];
+        wire_reset(kafka_describe_configs_config_shape(), row);
+        row->name = mr_str_from(known->name);
+        row->value = mr_arena_str(&request->arena, broker_config_text(&topic->config, i));
+        row->config_source = topic->config.texts[i] != NULL ? SOURCE_TOPIC : SOURCE_DEFAULT;
+        row->config_type = (int8_t)known->type;
+        row->documentation =
+            in->include_documentation ? mr_str_from(known->about) : MR_STR_NULL;
+        if (!in->include_synonyms)
+            continue;
+        if (topic->config.texts[i] != NULL)
+            synonym_add(request, row, row->value, SOURCE_TOPIC);
+        synonym_add(request, row, mr_str_from(known->fallback), SOURCE_DEFAULT);
+    }
+}
+
+static const char *node_number(struct broker_request *request, int32_t number)
+{
+    return mr_arena_printf(&request->arena, "%d", number).data;
+}
+
+static const char *node_listener(struct broker_request *request, bool advertised)
+{
+    mr_str host;
+    int32_t port;
+
+    broker_server_address(request, &host, &port);
+    return mr_arena_printf(&request->arena, "PLAINTEXT://%.*s:%d", MR_STR_ARG(host),
+                           advertised ? port : request->server->port)
+        .data;
+}
+
+static void describe_node(struct broker_request *request,
+                          const struct kafka_describe_configs_resource *asked,
+                          struct kafka_describe_configs_result *answer)
+{
+    const struct kafka_describe_configs_request *in = request->in;
+    struct broker_server *server = request->server;
+    const struct {
+        int8_t type;
+        const char *name, *value, *about;
+    } rows[] = {
+#define NODE_CONFIG(type, name, value, about) {BROKER_CONFIG_##type, name, value, about},
+#include "broker/node_configs.def"
+    };
+
+    answer->configs.items = mr_arena_array(
+        &request->arena, struct kafka_describe_configs_config, mr_count_of(rows));
+    for (size_t i = 0; i < mr_count_of(rows); i++) {
+        struct kafka_describe_configs_config *row;
+
+        if (!key_wanted(asked, rows[i].name))
+            continue;
+        row = &answer->configs.items[answer->configs.count++];
+        wire_reset(kafka_describe_configs_config_shape(), row);
+        row->name = mr_str_from(rows[i].name);
+        row->value = mr_str_from(rows[i].value);
+        row->read_only = true;
+        row->config_source = SOURCE_STATIC_BROKER;
+        row->config_type = rows[i].type;
+        row->documentation = in->include_documentation ? mr_str_from(rows[i].about) : MR_STR_NULL;
+    }
+}
+
+static void describe_resource(struct broker_request *request,
+                              const struct kafka_describe_configs_resource *asked,
+                              struct kafka_describe_configs_result *answer)
+{
+    struct broker_topic *topic;
+
+    wire_reset(kafka_describe_configs_result_shape(), answer);
+    answer->resource_type = asked->resource_type;
+    answer->resource_name = asked->resource_name;
+    switch (asked->resource_type) {
+    case RESOURCE_TOPIC:
+        topic = broker_topics_find(&request->server->topics, asked->resource_name);
+        if (topic != NULL)
+            describe_topic(request, asked, topic, answer);
+        else
+            answer->error_code = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+        break;
+    case RESOURCE_BROKER:
+        if (asked->resource_name.length == 0 || mr_str_equal(asked->resource_name, MR_STR("1")))
+            describe_node(request, asked, answer);
+        else
+            answer->error_code = KAFKA_ERROR_INVALID_REQUEST;
+        break;
+    default:
+        answer->error_code = KAFKA_ERROR_INVALID_REQUEST;
+    }
+    if (answer->error_code != KAFKA_ERROR_NONE)
+        answer->error_message = mr_str_from(kafka_error_text(answer->error_code));
+}
+
+void broker_admin_describe_configs(struct broker_request *request)
+{
+    const struct kafka_describe_configs_request *in = request->in;
+    struct kafka_describe_configs_response *out = request->out;
+
+    out->results.items = mr_arena_array(&request->arena, struct kafka_describe_configs_result,
+                                        (size_t)in->resources.count);
+    out->results.count = in->resources.count;
+    for (int32_t i = 0; i < in->resources.count; i++)
+        describe_resource(request, &in->resources.items[i], &out->results.items[i]);
+    broker_server_answer(request);
+}
+
+/* ---- AlterConfigs, IncrementalAlterConfigs ---- */
+
+/* The topic whose settings change, or the reason why not. */
+static int16_t alter_find(struct broker_request *request, int8_t type, mr_str name,
+                          struct broker_topic **topic, mr_str *why)
+{
+    int16_t code = KAFKA_ERROR_NONE;
+
+    if (type == RESOURCE_BROKER)
+        code = KAFKA_ERROR_INVALID_CONFIG;
+    else if (type != RESOURCE_TOPIC)
+        code = KAFKA_ERROR_INVALID_REQUEST;
+    else if (!request->server->ready)
+        code = KAFKA_ERROR_NOT_CONTROLLER;
+    *topic = broker_topics_find(&request->server->topics, name);
+    if (code == KAFKA_ERROR_NONE && *topic == NULL)
+        code = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+    if (code != KAFKA_ERROR_NONE)
+        *why = type == RESOURCE_BROKER ? MR_STR("The broker's own settings are read only.")
+                                       : mr_str_from(kafka_error_text(code));
+    return code;
+}
+
+/* Ends with the new settings in force, or the old ones untouched. */
+static int16_t alter_end(struct broker_request *request, struct broker_topic *topic,
+                         struct broker_config *config, mr_err err, bool validate_only, mr_str *why)
+{
+    if (err != MR_OK) {
+        *why = broker_server_text(request, mr_why());
+        broker_config_fini(config);
+        return KAFKA_ERROR_INVALID_CONFIG;
+    }
+    if (validate_only) {
+        broker_config_fini(config);
+        return KAFKA_ERROR_NONE;
+    }
+    broker_config_fini(&topic->config);
+    topic->config = *config;
+    return KAFKA_ERROR_NONE;
+}
+
+static int16_t alter_one(struct broker_request *request,
+                         const struct kafka_alter_configs_resource *asked, bool validate_only,
+                         mr_str *why)
+{
+    struct broker_config config;
+    struct broker_topic *topic;
+    int16_t code = alter_find(request, asked->resource_type, asked->resource_name, &topic, why);
+    mr_err err = MR_OK;
+
+    if (code != KAFKA_ERROR_NONE)
+        return code;
+    broker_config_init(&config); /* what is not named returns to its default */
+    for (int32_t i = 0; i < asked->configs.count && err == MR_OK; i++)
+        err = broker_config_set(&config, asked->configs.items[i].name,
+                                asked->configs.items[i].value);
+    return alter_end(request, topic, &config, err, validate_only, why);
+}
+
+void broker_admin_alter_configs(struct broker_request *request)
+{
+    const struct kafka_alter_configs_request *in = request->in;
+    struct kafka_alter_configs_response *out = request->out;
+    struct change *change = change_new(request);
+
+    out->responses.items = mr_arena_array(&request->arena, struct kafka_alter_configs_result,
+                                          (size_t)in->resources.count);
+    out->responses.count = in->resources.count;
+    for (int32_t i = 0; i < in->resources.count; i++) {
+        struct kafka_alter_configs_result *answer = &out->responses.items[i];
+        answer->resource_type = in->resources.items[i].resource_type;
+        answer->resource_name = in->resources.items[i].resource_name;
+        answer->error_code = alter_one(request, &in->resources.items[i], in->validate_only,
+                                       &answer->error_message);
+    }
+    if (!in->validate_only)
+        change_save(change);
+    change_step(change);
+}
+
+static mr_err alter_step(struct broker_config *config,
+                         const struct kafka_incremental_alter_configs_config *asked)
+{
+    switch (asked->config_operation) {
+    case 0:
+        return asked->value.data == NULL
+                   ? mr_fail(MR_INVALID, "Null value not supported for : SET:%.*s",
+                             MR_STR_ARG(asked->name))
+                   : broker_config_set(config, asked->name, asked->value);
+    case 1:
+        return broker_config_set(config, asked->name, MR_STR_NULL);
+    case 2:
+    case 3:
+        return broker_config_append(config, asked->name, asked->value,
+                                    asked->config_operation == 3);
+    default:
+        return mr_fail(MR_INVALID, "Unknown operation %d on %.*s", asked->config_operation,
+                       MR_STR_ARG(asked->name));
+    }
+}
+
+static int16_t increment_one(struct broker_request *request,
+                             const struct kafka_incremental_alter_configs_resource *asked,
+                             bool validate_only, mr_str *why)
+{
+    struct broker_config config;
+    struct broker_topic *topic;
+    int16_t code = alter_find(request, asked->resource_type, asked->resource_name, &topic, why);
+    mr_err err = MR_OK;
+
+    if (code != KAFKA_ERROR_NONE)
+        return code;
+    broker_config_copy(&topic->config, &config);
+    for (int32_t i = 0; i < asked->configs.count && err == MR_OK; i++)
+        err = alter_step(&config, &asked->configs.items[i]);
+    return alter_end(request, topic, &config, err, validate_only, why);
+}
+
+void broker_admin_incremental_alter_configs(struct broker_request *request)
+{
+    const struct kafka_incremental_alter_configs_request *in = request->in;
+    struct kafka_incremental_alter_configs_response *out = request->out;
+    struct change *change = change_new(request);
+
+    out->responses.items =
+        mr_arena_array(&request->arena, struct kafka_incremental_alter_configs_result,
+                       (size_t)in->resources.count);
+    out->responses.count = in->resources.count;
+    for (int32_t i = 0; i < in->resources.count; i++) {
+        struct kafka_incremental_alter_configs_result *answer = &out->responses.items[i];
+        answer->resource_type = in->resources.items[i].resource_type;
+        answer->resource_name = in->resources.items[i].resource_name;
+        answer->error_code = increment_one(request, &in->resources.items[i], in->validate_only,
+                                           &answer->error_message);
+    }
+    if (!in->validate_only)
+        change_save(change);
+    change_step(change);
+}

@@ -1,0 +1,584 @@
+/* broker/fetch.c: batches from the logs to readers, and where things lie in the logs.
+ *
+ *   asked -> [waits for min_bytes or max_wait_ms] -> collected -> [read from the disk] -> answered
+ *
+ * A fetch that waits watches its partitions; the first change wakes it, and it looks again at the end
+ * of the turn. What was appended lately goes out by reference, older data is read on a disk thread.
+ * Fetch sessions are answered with id 0, which tells the client to ask in full each time. */
+#include "broker/server.h"
+
+enum { FETCH_BYTES_MAX = 57671680 };
+
+struct fetch_part {
+    struct broker_log_watch watch;
+    struct fetch *fetch;
+    mr_str topic;
+    const struct kafka_fetch_request_partition *asked;
+    struct kafka_fetch_response_partition *answer;
+    struct broker_log *log;             /* of this look */
+    int64_t until;
+    struct broker_log_plan *plan;       /* NULL: nothing to read from the disk */
+    size_t ref_first, ref_count;        /* in the request's refs */
+};
+struct fetch {
+    struct broker_request *request;
+    const struct kafka_fetch_request *in;
+    struct kafka_fetch_response *out;
+    struct fetch_part *parts;
+    size_t part_count, plan_count;
+    struct mr_timer patience;
+    struct mr_task look;
+    struct mr_job job;
+    bool expired, abandoned, reading;
+};
+
+/* ---- one look at the partitions ---- */
+
+static int16_t check_epochs(struct fetch_part *part)
+{
+    const struct kafka_fetch_request_partition *asked = part->asked;
+    int32_t found = -1;
+    int64_t end = -1;
+
+    if (asked->current_leader_epoch >= 0 && asked->current_leader_epoch < part->log->epoch)
+        return KAFKA_ERROR_FENCED_LEADER_EPOCH;
+    if (asked->current_leader_epoch > part->log->epoch)
+        return KAFKA_ERROR_UNKNOWN_LEADER_EPOCH;
+    if (asked->last_fetched_epoch < 0)
+        return KAFKA_ERROR_NONE;
+    if (!broker_log_epoch_end(part->log, asked->last_fetched_epoch, &found, &end))
+        return KAFKA_ERROR_UNKNOWN_LEADER_EPOCH;
+    if (found < asked->last_fetched_epoch || end < asked->fetch_offset) {
+        part->answer->diverging_epoch.epoch = found;
+        part->answer->diverging_epoch.end_offset = end;
+    }
+    return KAFKA_ERROR_NONE;
+}
+
+static int16_t part_look(struct fetch_part *part)
+{
+    struct broker_server *server = part->fetch->request->server;
+    struct kafka_fetch_response_partition *answer = part->answer;
+    struct broker_partition *partition;
+    int64_t offset = part->asked->fetch_offset;
+    int16_t code;
+
+    wire_reset(kafka_fetch_response_partition_shape(), answer);
+    answer->partition_index = part->asked->partition;
+    answer->high_watermark = -1;
+    part->log = NULL;
+    if (part->topic.data == NULL)
+        return KAFKA_ERROR_UNKNOWN_TOPIC_ID;
+    code = broker_server_partition(server, part->topic, part->asked->partition, &partition);
+    if (code != KAFKA_ERROR_NONE)
+        return code;
+    part->log = partition->log;
+    code = check_epochs(part);
+    if (code != KAFKA_ERROR_NONE)
+        return code;
+    if (offset < part->log->start || offset > part->log->end)
+        return KAFKA_ERROR_OFFSET_OUT_OF_RANGE;
+    answer->high_watermark = broker_log_high(part->log);
+    answer->last_stable_offset = broker_log_stable(part->log);
+    answer->log_start_offset = part->log->start;
+    part->until = part->fetch->in->isolation_level == 1 ? answer->last_stable_offset
+                                                        : answer->high_watermark;
+    return KAFKA_ERROR_NONE;
+}
+
+/* Looks at every partition; true when there is an answer to give. */
+static bool fetch_look(struct fetch *fetch)
+{
+    size_t ready = 0, enough = fetch->in->min_bytes > 0 ? (size_t)fetch->in->min_bytes : 0;
+    bool now = fetch->expired || fetch->part_count == 0 || enough == 0;
+
+    for (size_t i = 0; i < fetch->part_count; i++) {
+        struct fetch_part *part = &fetch->parts[i];
+        part->answer->error_code = part_look(part);
+        if (part->answer->error_code != KAFKA_ERROR_NONE ||
+            part->answer->diverging_epoch.end_offset >= 0)
+            now = true;
+        else if (ready < enough)
+            ready += broker_log_bytes_ready(part->log, part->asked->fetch_offset, part->until,
+                                            enough - ready);
+    }
+    return now || ready >= enough;
+}
+
+/* ---- collecting ---- */
+
+static void part_aborted(struct fetch_part *part, int64_t next)
+{
+    const struct broker_producers *producers = &part->log->producers;
+    struct mr_arena *arena = &part->fetch->request->arena;
+    size_t from = broker_producers_aborted_from(producers, part->asked->fetch_offset);
+    size_t count = producers->aborted.count - from;
+
+    part->answer->aborted_transactions.items =
+        mr_arena_array(arena, struct kafka_fetch_aborted_transaction, count);
+    part->answer->aborted_transactions.count = 0;
+    for (size_t i = from; i < producers->aborted.count; i++) {
+        const struct broker_aborted *aborted = &producers->aborted.items[i];
+        if (aborted->first >= next)
+            continue;
+        part->answer->aborted_transactions.items[part->answer->aborted_transactions.count++] =
+            (struct kafka_fetch_aborted_transaction){aborted->producer_id, aborted->first};
+    }
+}
+
+/* Takes what memory has, or plans a read; returns the bytes that count against the answer. */
+static size_t part_collect(struct fetch_part *part, size_t room, bool one)
+{
+    struct fetch *fetch = part->fetch;
+    broker_refs *refs = &fetch->request->refs;
+    int64_t offset = part->asked->fetch_offset, next = offset;
+    size_t bytes = part->asked->partition_max_bytes > 0 ? (size_t)part->asked->partition_max_bytes
+                                                        : 0;
+
+    part->ref_first = refs->count;
+    part->answer->records.bytes = MR_STR(""); /* no records, rather than null */
+    if (part->answer->error_code != KAFKA_ERROR_NONE ||
+        part->answer->diverging_epoch.end_offset >= 0)
+        return 0;
+    bytes = bytes > room ? room : bytes;
+    if (offset >= part->until || (bytes == 0 && !one))
+        goto aborted;
+    if (!broker_log_is_recent(part->log, offset)) {
+        part->plan = mr_arena_new(&fetch->request->arena, struct broker_log_plan);
+        if (!broker_log_plan_offset(part->log, offset, part->until, bytes, part->plan)) {
+            part->plan = NULL;
+            goto aborted;
+        }
+        fetch->plan_count++;
+        return bytes;
+    }
+    bytes = broker_log_read_recent(part->log, offset, part->until, bytes, one, refs, &next);
+    part->ref_count = refs->count - part->ref_first;
+    if (fetch->in->isolation_level == 1)
+        part_aborted(part, next);
+    return bytes;
+aborted:
+    if (fetch->in->isolation_level == 1)
+        part_aborted(part, offset);
+    return 0;
+}
+
+static void fetch_free(struct fetch *fetch)
+{
+    mr_timer_stop(&fetch->patience);
+    for (size_t i = 0; i < fetch->part_count; i++)
+        broker_log_unwatch(&fetch->parts[i].watch);
+}
+
+static void fetch_answer(struct fetch *fetch)
+{
+    struct broker_request *request = fetch->request;
+
+    for (size_t i = 0; i < fetch->part_count; i++) {
+        struct fetch_part *part = &fetch->parts[i];
+        if (part->ref_count == 0)
+            continue;
+        part->answer->records.refs = request->refs.items + part->ref_first;
+        part->answer->records.ref_count = (uint32_t)part->ref_count;
+    }
+    fetch_free(fetch);
+    broker_server_answer(request);
+}
+
+static void read_work(struct mr_job *job)
+{
+    struct fetch *fetch = mr_container(job, struct fetch, job);
+
+    for (size_t i = 0; i < fetch->part_count; i++)
+        if (fetch->parts[i].plan != NULL)
+            broker_log_plan_run(fetch->parts[i].plan);
+}
+
+static void part_read(struct fetch_part *part)
+{
+    struct broker_log_plan *plan = part->plan;
+    broker_refs *refs = &part->fetch->request->refs;
+    int64_t next = part->asked->fetch_offset;
+
+    part->ref_first = refs->count;
+    if (plan->err != MR_OK) {
+        part->answer->error_code = broker_server_error(plan->err);
+        mr_log(MR_LOG_ERROR, "broker", "%s: a read failed", part->log->name);
+    }
+    if (plan->bytes != NULL) {
+        *mr_array_add(refs) = (struct wire_ref){plan->bytes, plan->bytes->data, plan->bytes->length};
+        part->ref_count = 1;
+        next = plan->next_offset;
+    }
+    if (part->fetch->in->isolation_level == 1)
+        part_aborted(part, next);
+    broker_log_plan_finish(plan);
+    part->plan = NULL;
+}
+
+static void read_done(struct mr_job *job)
+{
+    struct fetch *fetch = mr_container(job, struct fetch, job);
+
+    fetch->reading = false;
+    for (size_t i = 0; i < fetch->part_count; i++)
+        if (fetch->parts[i].plan != NULL)
+            part_read(&fetch->parts[i]);
+    fetch_answer(fetch);
+}
+
+static void fetch_collect(struct fetch *fetch)
+{
+    size_t room = fetch->in->max_bytes > 0 ? (size_t)fetch->in->max_bytes : 0, taken = 0;
+
+    room = room > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : room;
+    for (size_t i = 0; i < fetch->part_count; i++)
+        taken += part_collect(&fetch->parts[i], room > taken ? room - taken : 0, taken == 0);
+    if (fetch->plan_count == 0) {
+        fetch_answer(fetch);
+        return;
+    }
+    fetch->reading = true;
+    fetch->job = (struct mr_job){read_work, read_done, fetch->request->server->loop, {0}};
+    mr_disk_submit(fetch->request->server->disk, &fetch->job);
+}
+
+/* ---- waiting ---- */
+
+static void fetch_wait(struct fetch *fetch)
+{
+    for (size_t i = 0; i < fetch->part_count; i++) {
+        struct fetch_part *part = &fetch->parts[i];
+        if (part->log != NULL && part->watch.link == NULL)
+            broker_log_watch(part->log, &part->watch);
+    }
+}
+
+static void fetch_again(struct mr_task *task)
+{
+    struct fetch *fetch = mr_container(task, struct fetch, look);
+
+    for (size_t i = 0; i < fetch->part_count; i++)
+        broker_log_unwatch(&fetch->parts[i].watch);
+    if (fetch->abandoned) {
+        fetch_free(fetch);
+        broker_server_answer(fetch->request); /* frees it: nobody is there */
+        return;
+    }
+    if (!fetch_look(fetch)) {
+        fetch_wait(fetch);
+        return;
+    }
+    mr_timer_stop(&fetch->patience);
+    fetch->request->abandon = NULL;
+    fetch_collect(fetch);
+}
+
+static void part_changed(struct broker_log_watch *watch)
+{
+    struct fetch *fetch = mr_container(watch, struct fetch_part, watch)->fetch;
+    mr_loop_at_turn_end(fetch->request->server->loop, &fetch->look);
+}
+
+static void patience_ends(struct mr_timer *timer)
+{
+    struct fetch *fetch = mr_container(timer, struct fetch, patience);
+    fetch->expired = true;
+    mr_loop_at_turn_end(fetch->request->server->loop, &fetch->look);
+}
+
+static void fetch_abandon(struct broker_request *request)
+{
+    struct fetch *fetch = request->work;
+
+    fetch->abandoned = true;
+    mr_loop_at_turn_end(request->server->loop, &fetch->look);
+}
+
+/* ---- the request ---- */
+
+static void topic_prepare(struct fetch *fetch, const struct kafka_fetch_request_topic *asked,
+                          struct kafka_fetch_response_topic *answer, struct fetch_part *parts)
+{
+    struct broker_request *request = fetch->request;
+    mr_str name = asked->topic;
+
+    answer->topic = asked->topic;
+    answer->topic_id = asked->topic_id;
+    if (request->header.request_api_version >= 13) {
+        struct broker_topic *topic =
+            broker_topics_find_id(&request->server->topics, &asked->topic_id);
+        name = topic == NULL ? MR_STR_NULL : broker_server_text(request, topic->name);
+    }
+    answer->partitions.count = asked->partitions.count;
+    answer->partitions.items = mr_arena_array(
+        &request->arena, struct kafka_fetch_response_partition, (size_t)asked->partitions.count);
+    for (int32_t i = 0; i < asked->partitions.count; i++) {
+        parts[i].watch.changed = part_changed;
+        parts[i].fetch = fetch;
+        parts[i].topic = name;
+        parts[i].asked = &asked->partitions.items[i];
+        parts[i].answer = &answer->partitions.items[i];
+    }
+}
+
+static void fetch_prepare(struct fetch *fetch)
+{
+    const struct kafka_fetch_request *in = fetch->in;
+    struct mr_arena *arena = &fetch->request->arena;
+    size_t at = 0;
+
+    for (int32_t i = 0; i < in->topics.count; i++)
+        fetch->part_count += (size_t)in->topics.items[i].partitions.count;
+    fetch->parts = mr_arena_array(arena, struct fetch_part, fetch->part_count);
+    fetch->out->responses.count = in->topics.count;
+    fetch->out->responses.items =
+        mr_arena_array(arena, struct kafka_fetch_response_topic, (size_t)in->topics.count);
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        topic_prepare(fetch, &in->topics.items[i], &fetch->out->responses.items[i],
+                      fetch->parts + at);
+        at += (size_t)in->topics.items[i].partitions.count;
+    }
+}
+
+void broker_fetch_fetch(struct broker_request *request)
+{
+    struct kafka_fetch_request *in = request->in;
+    struct kafka_fetch_response *out = request->out;
+    struct fetch *fetch;
+
+    if (in->session_id != 0) {
+        out->error_code = KAFKA_ERROR_FETCH_SESSION_ID_NOT_FOUND;
+        broker_server_answer(request);
+        return;
+    }
+    fetch = mr_arena_new(&request->arena, struct fetch);
+    fetch->request = request;
+    fetch->in = in;
+    fetch->out = out;
+    fetch->look.run = fetch_again;
+    fetch->patience.run = patience_ends;
+    fetch_prepare(fetch);
+    fetch->expired = in->max_wait_ms <= 0;
+    if (fetch_look(fetch)) {
+        fetch_collect(fetch);
+        return;
+    }
+    request->work = fetch;
+    request->abandon = fetch_abandon;
+    mr_timer_start(request->server->loop, &fetch->patience, (int64_t)in->max_wait_ms * 1000);
+    fetch_wait(fetch);
+}
+
+/* ---- ListOffsets ---- */
+
+enum { TIME_LATEST = -1, TIME_EARLIEST = -2, TIME_MAX = -3, TIME_EARLIEST_LOCAL = -4 };
+
+struct lookup_part {
+    struct broker_log_plan plan;
+    struct kafka_list_offsets_response_partition *answer;
+    int64_t time, start;
+    bool planned;
+};
+struct lookup {
+    struct broker_request *request;
+    struct lookup_part *parts;
+    size_t part_count, plan_count;
+    struct mr_job job;
+};
+
+/* The first record of the batch that is at or after the time wanted. */
+static void find_record(struct lookup_part *part)
+{
+    struct kafka_records records;
+    struct kafka_record record;
+    struct kafka_batch batch;
+    struct mr_arena arena;
+    mr_err err;
+
+    mr_arena_init(&arena);
+    err = kafka_records_batch(mr_str_of(part->plan.bytes->data, part->plan.bytes->length), &batch);
+    part->answer->leader_epoch = batch.leader_epoch;
+    if (err == MR_OK)
+        err = kafka_records_open(&batch, &arena, &records);
+    while (err == MR_OK && kafka_records_read(&records, &record)) {
+        if (record.timestamp < part->time || record.offset < part->start)
+            continue;
+        part->answer->timestamp = record.timestamp;
+        part->answer->offset = record.offset;
+        break;
+    }
+    if (err != MR_OK)
+        part->answer->error_code = KAFKA_ERROR_CORRUPT_MESSAGE;
+    mr_arena_fini(&arena);
+}
+
+static void lookup_work(struct mr_job *job)
+{
+    struct lookup *lookup = mr_container(job, struct lookup, job);
+
+    for (size_t i = 0; i < lookup->part_count; i++) {
+        struct lookup_part *part = &lookup->parts[i];
+        if (!part->planned)
+            continue;
+        broker_log_plan_run(&part->plan);
+        if (part->plan.err == MR_OK && part->plan.bytes != NULL)
+            find_record(part);
+    }
+}
+
+static void lookup_done(struct mr_job *job)
+{
+    struct lookup *lookup = mr_container(job, struct lookup, job);
+
+    for (size_t i = 0; i < lookup->part_count; i++) {
+        struct lookup_part *part = &lookup->parts[i];
+        if (!part->planned)
+            continue;
+        if (part->plan.err != MR_OK)
+            part->answer->error_code = broker_server_error(part->plan.err);
+        mr_bytes_unref(part->plan.bytes);
+        broker_log_plan_finish(&part->plan);
+    }
+    broker_server_answer(lookup->request);
+}
+
+static int64_t log_time_max(const struct broker_log *log)
+{
+    int64_t time = -1;
+    for (size_t i = 0; i < log->segments.count; i++)
+        if (log->segments.items[i]->facts.time_max > time)
+            time = log->segments.items[i]->facts.time_max;
+    return time;
+}
+
+static void lookup_part(struct lookup *lookup, mr_str topic,
+                        const struct kafka_list_offsets_request_partition *asked, int8_t isolation,
+                        struct lookup_part *part)
+{
+    struct kafka_list_offsets_response_partition *answer = part->answer;
+    struct broker_partition *partition;
+    struct broker_log *log;
+    int64_t until;
+
+    answer->error_code =
+        broker_server_partition(lookup->request->server, topic, asked->partition_index, &partition);
+    if (answer->error_code != KAFKA_ERROR_NONE)
+        return;
+    log = partition->log;
+    if (asked->current_leader_epoch >= 0 && asked->current_leader_epoch != log->epoch) {
+        answer->error_code = asked->current_leader_epoch < log->epoch
+                                 ? KAFKA_ERROR_FENCED_LEADER_EPOCH
+                                 : KAFKA_ERROR_UNKNOWN_LEADER_EPOCH;
+        return;
+    }
+    answer->leader_epoch = log->epoch;
+    until = isolation == 1 ? broker_log_stable(log) : broker_log_high(log);
+    switch (asked->timestamp) {
+    case TIME_LATEST:
+        answer->offset = until;
+        return;
+    case TIME_EARLIEST:
+    case TIME_EARLIEST_LOCAL:
+        answer->offset = log->start;
+        return;
+    default:
+        break;
+    }
+    part->time = asked->timestamp == TIME_MAX ? log_time_max(log) : asked->timestamp;
+    part->start = log->start;
+    answer->leader_epoch = -1;
+    if (part->time < 0 || !broker_log_plan_time(log, part->time, until, &part->plan))
+        return; /* no such record: offset -1 */
+    part->planned = true;
+    lookup->plan_count++;
+}
+
+void broker_fetch_list_offsets(struct broker_request *request)
+{
+    const struct kafka_list_offsets_request *in = request->in;
+    struct kafka_list_offsets_response *out = request->out;
+    struct lookup *lookup = mr_arena_new(&request->arena, struct lookup);
+    size_t at = 0;
+
+    lookup->request = request;
+    for (int32_t i = 0; i < in->topics.count; i++)
+        lookup->part_count += (size_t)in->topics.items[i].partitions.count;
+    lookup->parts = mr_arena_array(&request->arena, struct lookup_part, lookup->part_count);
+    out->topics.count = in->topics.count;
+    out->topics.items = mr_arena_array(&request->arena, struct kafka_list_offsets_response_topic,
+                                       (size_t)in->topics.count);
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        const struct kafka_list_offsets_request_topic *asked = &in->topics.items[i];
+        struct kafka_list_offsets_response_topic *answer = &out->topics.items[i];
+        answer->name = asked->name;
+        answer->partitions.count = asked->partitions.count;
+        answer->partitions.items =
+            mr_arena_array(&request->arena, struct kafka_list_offsets_response_partition,
+                           (size_t)asked->partitions.count);
+        for (int32_t j = 0; j < asked->partitions.count; j++, at++) {
+            wire_reset(kafka_list_offsets_response_partition_shape(), &answer->partitions.items[j]);
+            answer->partitions.items[j].partition_index =
+                asked->partitions.items[j].partition_index;
+            lookup->parts[at].answer = &answer->partitions.items[j];
+            lookup_part(lookup, asked->name, &asked->partitions.items[j], in->isolation_level,
+                        &lookup->parts[at]);
+        }
+    }
+    if (lookup->plan_count == 0) {
+        broker_server_answer(request);
+        return;
+    }
+    lookup->job = (struct mr_job){lookup_work, lookup_done, request->server->loop, {0}};
+    mr_disk_submit(request->server->disk, &lookup->job);
+}
+
+/* ---- OffsetForLeaderEpoch ---- */
+
+static void
+epoch_answer(struct broker_request *request, mr_str topic,
+             const struct kafka_offset_for_leader_epoch_request_partition *asked,
+             struct kafka_offset_for_leader_epoch_response_partition *answer)
+{
+    struct broker_partition *partition;
+
+    answer->partition = asked->partition;
+    answer->error_code =
+        broker_server_partition(request->server, topic, asked->partition, &partition);
+    if (answer->error_code != KAFKA_ERROR_NONE)
+        return;
+    if (asked->current_leader_epoch >= 0 && asked->current_leader_epoch < partition->log->epoch)
+        answer->error_code = KAFKA_ERROR_FENCED_LEADER_EPOCH;
+    else if (asked->current_leader_epoch > partition->log->epoch)
+        answer->error_code = KAFKA_ERROR_UNKNOWN_LEADER_EPOCH;
+    else if (!broker_log_epoch_end(partition->log, asked->leader_epoch, &answer->leader_epoch,
+                                   &answer->end_offset))
+        answer->end_offset = -1; /* an epoch that never was */
+}
+
+void broker_fetch_offset_for_leader_epoch(struct broker_request *request)
+{
+    const struct kafka_offset_for_leader_epoch_request *in = request->in;
+    struct kafka_offset_for_leader_epoch_response *out = request->out;
+
+    out->topics.count = in->topics.count;
+    out->topics.items =
+        mr_arena_array(&request->arena, struct kafka_offset_for_leader_epoch_response_topic,
+                       (size_t)in->topics.count);
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        const struct kafka_offset_for_leader_epoch_request_topic *asked = &in->topics.items[i];
+        struct kafka_offset_for_leader_epoch_response_topic *answer = &out->topics.items[i];
+        answer->topic = asked->topic;
+        answer->partitions.count = asked->partitions.count;
+        answer->partitions.items =
+            mr_arena_array(&request->arena, struct kafka_offset_for_leader_epoch_response_partition,
+                           (size_t)asked->partitions.count);
+        for (int32_t j = 0; j < asked->partitions.count; j++) {
+            wire_reset(kafka_offset_for_leader_epoch_response_partition_shape(),
+                       &answer->partitions.items[j]);
+            epoch_answer(request, asked->topic, &asked->partitions.items[j],
+                         &answer->partitions.items[j]);
+        }
+    }
+    broker_server_answer(request);
+}

@@ -1,0 +1,94 @@
+/* broker/group.h: consumer groups of the classic protocol, and the offsets they commit, both kept in
+ * __consumer_offsets. Thread: the loop's; loading runs on a disk thread before anything else. */
+#ifndef BROKER_GROUP_H
+#define BROKER_GROUP_H
+
+#include "broker/storage.h"
+
+struct broker_server;
+struct broker_request;
+struct broker_group;
+
+enum broker_group_state {
+    BROKER_GROUP_EMPTY,
+    BROKER_GROUP_PREPARING,     /* members are joining */
+    BROKER_GROUP_COMPLETING,    /* the leader assigns */
+    BROKER_GROUP_STABLE,
+    BROKER_GROUP_DEAD,
+};
+struct broker_group_protocol {
+    char *name;
+    struct mr_bytes *metadata;
+};
+struct broker_group_member {
+    struct broker_group *group;
+    char *id, *instance_id;             /* instance_id NULL: dynamic */
+    char *client_id, *client_host;
+    int32_t session_timeout_ms, rebalance_timeout_ms;
+    MR_ARRAY(struct broker_group_protocol) protocols;
+    struct mr_bytes *assignment;        /* NULL: none */
+    struct broker_request *joining, *syncing;   /* held back until the rebalance goes on */
+    struct mr_timer session;
+    bool is_new;                        /* has not been given its member id's first generation */
+};
+struct broker_group {
+    struct broker_groups *groups;
+    char *id;
+    enum broker_group_state state;
+    int32_t generation;
+    char *protocol_type, *protocol;     /* NULL: none yet */
+    char *leader;
+    int64_t changed_ms;
+    MR_ARRAY(struct broker_group_member *) members;     /* in order of joining */
+    MR_ARRAY(char *) pending;           /* member ids given out that did not join yet */
+    struct mr_timer rebalance;
+    struct mr_map offsets;              /* "topic\0partition" -> struct broker_offset */
+    size_t txn_offsets;                 /* pending ones */
+};
+struct broker_offset {
+    char *topic;
+    int32_t partition, leader_epoch;
+    int64_t offset;                     /* -1: only pending ones so far */
+    int64_t commit_ms, log_offset;
+    char *metadata;
+    struct broker_offset_pending *pending;
+};
+/* An offset that a transaction has committed and that counts once the transaction does. */
+struct broker_offset_pending {
+    int64_t producer_id, offset, log_offset;
+    int32_t leader_epoch;
+    char *metadata;
+    struct broker_offset_pending *next;
+};
+struct broker_groups {
+    struct broker_server *server;
+    struct mr_map by_id;
+    struct mr_timer expiry;
+    uint64_t member_number;
+};
+void broker_groups_init(struct broker_groups *groups, struct broker_server *server);
+/* Reads __consumer_offsets. Thread: disk; the groups are nobody else's yet. */
+mr_err broker_groups_load(struct broker_groups *groups, struct broker_log *log);
+/* Restored members get their session time-outs, and expiry begins. */
+void broker_groups_start(struct broker_groups *groups);
+void broker_groups_fini(struct broker_groups *groups);
+/* The marker of this producer's transaction is in __consumer_offsets. */
+void broker_groups_txn_end(struct broker_groups *groups, int64_t producer_id, bool commit);
+/* A topic is gone, and with it what groups had committed for it. */
+void broker_groups_forget_topic(struct broker_groups *groups, mr_str topic);
+
+/* ---- offsets.c: committed offsets; the handlers for them are there too ---- */
+struct broker_group *broker_group_find(struct broker_groups *groups, mr_str id);
+struct broker_group *broker_group_make(struct broker_groups *groups, mr_str id);
+void broker_group_free(struct broker_group *group);
+void broker_offsets_free(struct broker_group *group);
+/* Checks of a member that commits: a code of errors.def. */
+int16_t broker_group_check_commit(struct broker_group *group, mr_str member_id,
+                                  mr_str group_instance_id, int32_t generation, bool txn);
+const char *broker_group_state_name(enum broker_group_state state);
+void broker_offsets_replay(struct broker_groups *groups, mr_str key, mr_str value,
+                           int64_t producer_id, bool txn, int64_t log_offset);
+/* Writes tombstones for all offsets of the group, or those of one topic, and forgets them. */
+int16_t broker_offsets_drop(struct broker_group *group, mr_str topic, int32_t partition);
+
+#endif

@@ -1,0 +1,186 @@
+/* broker/metadata.c: who we are, what we speak, which topics there are. */
+#include "broker/server.h"
+
+/* ---- ApiVersions ---- */
+
+void broker_metadata_api_versions(struct broker_request *request)
+{
+    struct kafka_api_versions_response *out = request->out;
+
+    if (out == NULL) { /* the client's version is newer than ours: version 0 says what we have */
+        out = request->out =
+            mr_arena_alloc_zero(&request->arena, sizeof(struct kafka_api_versions_response));
+        wire_reset(request->api->response(), out);
+        out->error_code = KAFKA_ERROR_UNSUPPORTED_VERSION;
+    }
+    out->api_keys.items =
+        mr_arena_array(&request->arena, struct kafka_api_versions_api, kafka_api_count);
+    out->api_keys.count = (int32_t)kafka_api_count;
+    for (size_t i = 0; i < kafka_api_count; i++) {
+        const struct kafka_api *api = &kafka_api_rows[i];
+        int16_t oldest =
+            api->key == KAFKA_API_produce ? (int16_t)KAFKA_API_PRODUCE_ANNOUNCED : api->oldest;
+        out->api_keys.items[i] = (struct kafka_api_versions_api){api->key, oldest, api->newest};
+    }
+    broker_server_answer(request);
+}
+
+/* ---- Metadata ---- */
+
+struct metadata {
+    struct broker_catalog_wait wait;
+    struct broker_request *request;
+    mr_str *made;                   /* topics that this request makes */
+    size_t made_count;
+};
+
+static int32_t *one_node(struct mr_arena *arena)
+{
+    int32_t *node = mr_arena_alloc(arena, sizeof(int32_t));
+    *node = BROKER_NODE_ID;
+    return node;
+}
+
+static void topic_tell(struct broker_request *request, const struct broker_topic *topic,
+                       struct kafka_metadata_topic *answer)
+{
+    size_t count = topic->partitions.count;
+
+    answer->name = broker_server_text(request, topic->name);
+    answer->topic_id = topic->id;
+    answer->is_internal = topic->internal;
+    answer->partitions.items = mr_arena_array(&request->arena, struct kafka_metadata_partition, count);
+    answer->partitions.count = (int32_t)count;
+    for (size_t i = 0; i < count; i++) {
+        struct kafka_metadata_partition *partition = &answer->partitions.items[i];
+        const struct broker_log *log = topic->partitions.items[i]->log;
+
+        wire_reset(kafka_metadata_partition_shape(), partition);
+        partition->partition_index = (int32_t)i;
+        partition->replica_nodes.items = partition->isr_nodes.items = one_node(&request->arena);
+        partition->replica_nodes.count = partition->isr_nodes.count = 1;
+        partition->leader_id = log == NULL ? -1 : BROKER_NODE_ID;
+        partition->leader_epoch = log == NULL ? -1 : log->epoch;
+        partition->error_code = log == NULL ? KAFKA_ERROR_LEADER_NOT_AVAILABLE : KAFKA_ERROR_NONE;
+    }
+}
+
+static void topic_ask(struct broker_request *request,
+                      const struct kafka_metadata_request_topic *asked,
+                      struct kafka_metadata_topic *answer)
+{
+    struct broker_topics *topics = &request->server->topics;
+    struct broker_topic *topic;
+
+    wire_reset(kafka_metadata_topic_shape(), answer);
+    answer->name = asked->name;
+    answer->topic_id = asked->topic_id;
+    if (!broker_topics_id_is_zero(&asked->topic_id)) {
+        topic = broker_topics_find_id(topics, &asked->topic_id);
+        answer->error_code = topic == NULL ? KAFKA_ERROR_UNKNOWN_TOPIC_ID : KAFKA_ERROR_NONE;
+    } else {
+        topic = broker_topics_find(topics, asked->name);
+        if (topic == NULL)
+            answer->error_code = broker_topics_name_ok(asked->name)
+                                     ? KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION
+                                     : KAFKA_ERROR_INVALID_TOPIC_EXCEPTION;
+    }
+    if (topic != NULL)
+        topic_tell(request, topic, answer);
+}
+
+static void all_topics(struct broker_request *request)
+{
+    struct kafka_metadata_response *out = request->out;
+    struct broker_topics *topics = &request->server->topics;
+    struct mr_map_entry *entry;
+
+    out->topics.items =
+        mr_arena_array(&request->arena, struct kafka_metadata_topic, topics->by_name.count);
+    for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;) {
+        struct kafka_metadata_topic *answer = &out->topics.items[out->topics.count++];
+        wire_reset(kafka_metadata_topic_shape(), answer);
+        topic_tell(request, entry->value, answer);
+    }
+}
+
+static void metadata_answer(struct broker_request *request)
+{
+    const struct kafka_metadata_request *in = request->in;
+    struct kafka_metadata_response *out = request->out;
+    bool all = in->topics.count < 0 ||
+               (in->topics.count == 0 && request->header.request_api_version == 0);
+
+    out->brokers.items = mr_arena_new(&request->arena, struct kafka_metadata_broker);
+    out->brokers.count = 1;
+    out->brokers.items[0].node_id = BROKER_NODE_ID;
+    broker_server_address(request, &out->brokers.items[0].host, &out->brokers.items[0].port);
+    out->cluster_id = broker_server_text(request, request->server->topics.cluster_id);
+    out->controller_id = BROKER_NODE_ID;
+    if (all) {
+        all_topics(request);
+    } else {
+        out->topics.count = in->topics.count;
+        out->topics.items = mr_arena_array(&request->arena, struct kafka_metadata_topic,
+                                           (size_t)in->topics.count);
+        for (int32_t i = 0; i < in->topics.count; i++)
+            topic_ask(request, &in->topics.items[i], &out->topics.items[i]);
+    }
+    broker_server_answer(request);
+}
+
+static void metadata_saved(struct broker_catalog_wait *wait, mr_err err)
+{
+    struct metadata *metadata = mr_container(wait, struct metadata, wait);
+
+    if (err != MR_OK) /* such a topic would be gone after a restart, so it goes now */
+        for (size_t i = 0; i < metadata->made_count; i++) {
+            struct broker_topics *topics = &metadata->request->server->topics;
+            struct broker_topic *topic = broker_topics_find(topics, metadata->made[i]);
+            if (topic != NULL)
+                broker_topics_delete(topics, topic, NULL);
+        }
+    metadata_answer(metadata->request);
+}
+
+void broker_metadata_metadata(struct broker_request *request)
+{
+    const struct kafka_metadata_request *in = request->in;
+    struct broker_server *server = request->server;
+    struct metadata *metadata = mr_arena_new(&request->arena, struct metadata);
+    bool may_make = in->allow_auto_topic_creation && in->topics.count > 0;
+
+    metadata->request = request;
+    metadata->wait.run = metadata_saved;
+    if (may_make)
+        metadata->made = mr_arena_array(&request->arena, mr_str, (size_t)in->topics.count);
+    for (int32_t i = 0; may_make && i < in->topics.count; i++) {
+        mr_str name = in->topics.items[i].name;
+        if (name.data == NULL || !broker_topics_id_is_zero(&in->topics.items[i].topic_id) ||
+            broker_topics_find(&server->topics, name) != NULL)
+            continue;
+        if (broker_server_auto_create(server, name, NULL) == KAFKA_ERROR_NONE)
+            metadata->made[metadata->made_count++] = name;
+    }
+    if (metadata->made_count > 0)
+        broker_topics_save(&server->topics, &metadata->wait);
+    else
+        metadata_answer(request);
+}
+
+/* ---- DescribeCluster ---- */
+
+void broker_metadata_describe_cluster(struct broker_request *request)
+{
+    struct kafka_describe_cluster_response *out = request->out;
+    const struct kafka_describe_cluster_request *in = request->in;
+
+    out->endpoint_type = in->endpoint_type;
+    out->cluster_id = broker_server_text(request, request->server->topics.cluster_id);
+    out->controller_id = BROKER_NODE_ID;
+    out->brokers.items = mr_arena_new(&request->arena, struct kafka_describe_cluster_broker);
+    out->brokers.count = 1;
+    out->brokers.items[0].broker_id = BROKER_NODE_ID;
+    broker_server_address(request, &out->brokers.items[0].host, &out->brokers.items[0].port);
+    broker_server_answer(request);
+}

@@ -1,0 +1,660 @@
+/* broker/server.c: from a frame to a handler, and from its answer to the wire.
+ *
+ *   frame -> header -> [held while recovery runs] -> handler -> answered -> sent in order -> spare
+ *
+ * Requests of one connection run as they come and may end in any order; an answer waits for those
+ * before it. A connection with too many or too large requests under way is not read; no other
+ * connection notices. */
+#include "broker/server.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum {
+    HOLD_US = 1000 * 1000,
+    CLOSE_POLL_US = 500,
+    SPARE_REQUESTS = 64,
+    SPARE_ARENA_BYTES = 64 << 10,
+    SHARED_FRAME_BYTES = 16 << 10,  /* smaller frames share a buffer (net.h) */
+};
+
+typedef void (*handler)(struct broker_request *request);
+static const handler handlers[KAFKA_API_KEY_MAX + 1] = {
+#define API(key, name, file, oldest, newest, flexible) [key] = broker_##file##_##name,
+#include "kafka/apis.def"
+};
+
+/* ---- requests ---- */
+
+static struct broker_request *request_new(struct broker_server *server)
+{
+    struct broker_request *request = server->spare;
+    struct mr_arena arena;
+
+    if (request == NULL) {
+        request = mr_new(struct broker_request);
+        mr_arena_init(&request->arena);
+    } else {
+        server->spare = request->next;
+        server->spare_count--;
+    }
+    arena = request->arena;
+    *request = (struct broker_request){.server = server, .arena = arena};
+    return request;
+}
+
+static void request_free(struct broker_request *request)
+{
+    struct broker_server *server = request->server;
+
+    for (size_t i = 0; i < request->refs.count; i++)
+        mr_bytes_unref(request->refs.items[i].owner);
+    mr_array_fini(&request->refs);
+    mr_bytes_unref(request->owner);
+    if (server->spare_count >= SPARE_REQUESTS || request->arena.bytes > SPARE_ARENA_BYTES) {
+        mr_arena_fini(&request->arena);
+        mr_free(request);
+        return;
+    }
+    mr_arena_reset(&request->arena);
+    request->next = server->spare;
+    server->spare = request;
+    server->spare_count++;
+}
+
+/* ---- sending ---- */
+
+/* An answer with payload by reference: its own bytes are copied, the payload is not. */
+static void send_spliced(struct broker_conn *conn, const struct wire_out *out)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < out->splices.count; i++) {
+        const struct wire_splice *splice = &out->splices.items[i];
+        if (splice->at > at)
+            net_send(conn->net, out->buf->data + at, splice->at - at);
+        at = splice->at;
+        net_send_bytes(conn->net, splice->ref.owner,
+                       (size_t)(splice->ref.data - splice->ref.owner->data), splice->ref.length);
+    }
+    net_send(conn->net, out->buf->data + at, out->buf->length - at);
+    mr_counter_add(conn->server->storage.bytes_out, (int64_t)out->splice_bytes);
+}
+
+static void request_send(struct broker_conn *conn, struct broker_request *request)
+{
+    bool payload = request->refs.count > 0;
+    struct mr_buf scratch = {0};
+    struct mr_buf *buf = payload ? &scratch : net_out(conn->net);
+    struct wire_out out = kafka_api_out(buf, request->api, request->header.request_api_version);
+
+    kafka_api_write_response(&out, request->api, request->header.correlation_id, request->out);
+    if (buf->err != MR_OK) {
+        mr_log(MR_LOG_ERROR, "broker", "%s: answer could not be written: %s", request->api->name,
+               mr_err_text(buf->err));
+        net_abort(conn->net);
+    } else if (payload) {
+        send_spliced(conn, &out);
+    }
+    wire_out_fini(&out);
+    mr_buf_fini(&scratch);
+}
+
+static void conn_relieve(struct broker_conn *conn)
+{
+    if (!conn->paused || conn->request_count > MR_LIMIT_BROKER_PIPELINE / 2 ||
+        conn->request_bytes > MR_LIMIT_BROKER_PIPELINE_BYTES / 2)
+        return;
+    conn->paused = false;
+    net_resume(conn->net);
+}
+
+static void conn_flush(struct broker_conn *conn)
+{
+    if (conn->flushing)
+        return;
+    conn->flushing = true;
+    while (conn->first != NULL && conn->first->answered) {
+        struct broker_request *request = conn->first;
+        conn->first = request->next;
+        if (conn->first == NULL)
+            conn->last = &conn->first;
+        conn->request_count--;
+        conn->request_bytes -= request->frame.length;
+        if (!request->silent)
+            request_send(conn, request);
+        request_free(request);
+    }
+    conn->flushing = false;
+    conn_relieve(conn);
+}
+
+void broker_server_answer(struct broker_request *request)
+{
+    mr_assert(!request->answered);
+    request->answered = true;
+    request->abandon = NULL;
+    mr_counter_add(request->server->storage.requests, 1);
+    if (request->conn == NULL)
+        request_free(request);
+    else
+        conn_flush(request->conn);
+}
+
+void broker_server_answer_nothing(struct broker_request *request)
+{
+    request->silent = true;
+    broker_server_answer(request);
+}
+
+/* ---- receiving ---- */
+
+static mr_err refuse(struct broker_conn *conn, const struct broker_request *request,
+                     const char *why)
+{
+    mr_counter_add(conn->server->storage.errors, 1);
+    return mr_fail(MR_CORRUPT, "client %s:%u \"%.*s\": %s", conn->peer.host, conn->peer.port,
+                   MR_STR_ARG(request->header.client_id), why);
+}
+
+static void request_run(struct broker_request *request)
+{
+    handlers[request->api->key](request);
+}
+
+static void hold(struct broker_request *request)
+{
+    struct broker_server *server = request->server;
+
+    request->held = true;
+    request->held_next = NULL;
+    *server->held_last = request;
+    server->held_last = &request->held_next;
+    if (server->held_timer.loop == NULL)
+        mr_timer_start(server->loop, &server->held_timer, HOLD_US);
+}
+
+static void let_go(struct broker_server *server)
+{
+    struct broker_request *request = server->held;
+
+    server->held = NULL;
+    server->held_last = &server->held;
+    while (request != NULL) {
+        struct broker_request *next = request->held_next;
+        request->held = false;
+        if (request->conn == NULL)
+            request_free(request);
+        else
+            request_run(request);
+        request = next;
+    }
+}
+
+/* Answers stand behind those before them, and a busy connection is not read further. */
+static void enqueue(struct broker_conn *conn, struct broker_request *request)
+{
+    *conn->last = request;
+    conn->last = &request->next;
+    conn->request_count++;
+    conn->request_bytes += request->frame.length;
+    if (!conn->paused && (conn->request_count >= MR_LIMIT_BROKER_PIPELINE ||
+                          conn->request_bytes >= MR_LIMIT_BROKER_PIPELINE_BYTES)) {
+        conn->paused = true;
+        net_pause(conn->net);
+    }
+}
+
+static mr_err request_accept(struct broker_conn *conn, struct broker_request *request)
+{
+    int16_t version = request->header.request_api_version;
+    char why[160];
+
+    request->api = kafka_api_find(request->header.request_api_key);
+    if (request->api == NULL) {
+        snprintf(why, sizeof(why), "expected an API that this broker speaks, found key %d",
+                 request->header.request_api_key);
+        return refuse(conn, request, why);
+    }
+    if (version >= request->api->oldest && version <= request->api->newest)
+        return MR_OK;
+    if (request->api->key == KAFKA_API_api_versions)
+        return MR_UNSUPPORTED;
+    snprintf(why, sizeof(why), "expected %s of version %d to %d, found %d", request->api->name,
+             request->api->oldest, request->api->newest, version);
+    return refuse(conn, request, why);
+}
+
+/* KIP-511: an ApiVersions request that is too new is answered in version 0, error 35. */
+static void answer_newer_versions(struct broker_conn *conn, struct broker_request *request)
+{
+    request->header.request_api_version = 0;
+    request->in = NULL;
+    enqueue(conn, request);
+    broker_metadata_api_versions(request);
+}
+
+static mr_err on_message(struct net_conn *net, struct mr_bytes *owner, mr_str frame)
+{
+    struct broker_conn *conn = net_context(net);
+    struct broker_server *server = conn->server;
+    struct broker_request *request = request_new(server);
+    mr_err err;
+
+    request->conn = conn;
+    request->frame = mr_str_slice(frame, 4, frame.length);
+    if (frame.length < SHARED_FRAME_BYTES) {
+        request->frame = mr_arena_str(&request->arena, request->frame);
+    } else {
+        request->owner = mr_bytes_ref(owner);
+    }
+    err = kafka_api_read_header(request->frame, &request->arena, &request->header, &request->body);
+    if (err != MR_OK) {
+        err = refuse(conn, request, mr_why());
+        goto out;
+    }
+    err = request_accept(conn, request);
+    if (err == MR_UNSUPPORTED) {
+        answer_newer_versions(conn, request);
+        return MR_OK;
+    }
+    if (err != MR_OK)
+        goto out;
+    request->in = mr_arena_alloc_zero(&request->arena, request->api->request()->bytes);
+    request->out = mr_arena_alloc_zero(&request->arena, request->api->response()->bytes);
+    wire_reset(request->api->response(), request->out);
+    err = kafka_api_read_request(request->body, &request->arena, request->api,
+                                 request->header.request_api_version, request->in);
+    if (err != MR_OK) {
+        err = refuse(conn, request, mr_why());
+        goto out;
+    }
+    enqueue(conn, request);
+    if (server->ready || request->api->key == KAFKA_API_api_versions)
+        request_run(request);
+    else
+        hold(request);
+    return MR_OK;
+out:
+    request_free(request);
+    return err;
+}
+
+static mr_err on_frame(struct net_conn *net, mr_str seen, size_t *total)
+{
+    (void)net;
+    return net_frame_be32(seen, MR_LIMIT_FRAME_BYTES, total);
+}
+
+static void on_opened(struct net_conn *net)
+{
+    struct broker_server *server = net_context(net);
+    struct broker_conn *conn = mr_new(struct broker_conn);
+
+    conn->server = server;
+    conn->net = net;
+    conn->last = &conn->first;
+    net_peer(net, &conn->peer);
+    net_context_set(net, conn);
+    server->conn_count++;
+    mr_counter_add(server->storage.connections, 1);
+}
+
+static void on_closed(struct net_conn *net, mr_err why)
+{
+    struct broker_conn *conn = net_context(net);
+    struct broker_server *server = conn->server;
+
+    if (why != MR_OK && why != MR_CLOSED && why != MR_CANCELLED)
+        mr_log(MR_LOG_WARN, "broker", "connection closed: %s", mr_why());
+    while (conn->first != NULL) {
+        struct broker_request *request = conn->first;
+        conn->first = request->next;
+        request->conn = NULL;
+        if (request->answered)
+            request_free(request);
+        else if (request->abandon != NULL)
+            request->abandon(request);
+    }
+    server->conn_count--;
+    mr_counter_add(server->storage.connections, -1);
+    mr_free(conn);
+}
+
+static const struct net_handler handler_of_clients = {
+    .opened = on_opened,
+    .frame = on_frame,
+    .message = on_message,
+    .drained = net_nothing,
+    .closed = on_closed,
+};
+
+/* ---- what handlers share ---- */
+
+int16_t broker_server_error(mr_err err)
+{
+    switch ((int)err) {
+    case MR_OK:
+        return KAFKA_ERROR_NONE;
+    case MR_NOT_FOUND:
+        return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+    case MR_IO:
+    case MR_FULL:
+    case MR_DENIED:
+    case MR_CORRUPT:
+        return KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+    default:
+        return KAFKA_ERROR_UNKNOWN_SERVER_ERROR;
+    }
+}
+
+int16_t broker_server_partition(struct broker_server *server, mr_str topic, int32_t index,
+                                struct broker_partition **out)
+{
+    struct broker_partition *partition = broker_topics_partition(&server->topics, topic, index);
+
+    if (partition == NULL)
+        return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+    if (!server->ready || partition->log == NULL)
+        return KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER;
+    *out = partition;
+    return KAFKA_ERROR_NONE;
+}
+
+void broker_server_address(const struct broker_request *request, mr_str *host, int32_t *port)
+{
+    struct broker_server *server = request->server;
+    struct net_address local = {"", server->port};
+
+    if (request->conn != NULL)
+        net_local(request->conn->net, &local);
+    *host = mr_arena_str((struct mr_arena *)(uintptr_t)&request->arena,
+                         mr_str_from(server->advertise_host[0] != '\0' ? server->advertise_host
+                                                                       : local.host));
+    *port = server->advertise_port != 0 ? server->advertise_port : local.port;
+}
+
+int16_t broker_server_auto_create(struct broker_server *server, mr_str name,
+                                  struct broker_catalog_wait *wait)
+{
+    struct broker_config config;
+
+    if (!broker_topics_name_ok(name))
+        return KAFKA_ERROR_INVALID_TOPIC_EXCEPTION;
+    if (server->no_auto_create || !server->ready)
+        return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+    broker_config_init(&config);
+    broker_topics_make(&server->topics, name, server->topics.default_partitions, &config, wait);
+    return KAFKA_ERROR_NONE;
+}
+
+struct broker_log *broker_server_internal(struct broker_server *server, mr_str name)
+{
+    struct broker_partition *partition = broker_topics_partition(&server->topics, name, 0);
+    mr_assert(partition != NULL); /* the catalog always has them */
+    return partition->log;
+}
+
+/* ---- starting ---- */
+
+static void held_too_long(struct mr_timer *timer)
+{
+    struct broker_server *server = mr_container(timer, struct broker_server, held_timer);
+    let_go(server); /* the handlers answer with their retriable errors */
+}
+
+static void recovered(struct broker_txns *txns)
+{
+    struct broker_server *server = txns->server;
+    struct mr_task *task = server->ready_tasks;
+
+    server->ready = true;
+    server->ready_tasks = NULL;
+    mr_timer_stop(&server->held_timer);
+    broker_groups_start(&server->groups);
+    broker_storage_start(&server->storage);
+    let_go(server);
+    while (task != NULL) {
+        struct mr_task *next = task->next;
+        task->next = NULL;
+        mr_loop_at_turn_end(server->loop, task);
+        task = next;
+    }
+}
+
+struct coordinators_job {
+    struct mr_job job;
+    struct broker_server *server;
+    struct broker_log *offsets, *state;
+    mr_err err;
+    char why[512];
+};
+
+static void coordinators_work(struct mr_job *job)
+{
+    struct coordinators_job *load = mr_container(job, struct coordinators_job, job);
+
+    load->err = broker_groups_load(&load->server->groups, load->offsets);
+    if (load->err == MR_OK)
+        load->err = broker_txns_load(&load->server->txns, load->state);
+    if (load->err != MR_OK)
+        snprintf(load->why, sizeof(load->why), "%s", mr_why());
+}
+
+static void coordinators_done(struct mr_job *job)
+{
+    struct coordinators_job *load = mr_container(job, struct coordinators_job, job);
+    struct broker_server *server = load->server;
+
+    if (load->err != MR_OK)
+        mr_log(MR_LOG_ERROR, "broker", "not ready: %s", load->why);
+    else if (!server->closing)
+        broker_txns_recover(&server->txns);
+    broker_log_unuse(load->offsets);
+    broker_log_unuse(load->state);
+    mr_free(load);
+}
+
+static void topics_loaded(struct broker_topics *topics, mr_err err)
+{
+    struct broker_server *server = mr_container(topics, struct broker_server, topics);
+    struct coordinators_job *load;
+
+    if (server->closing)
+        return;
+    if (err != MR_OK) {
+        mr_log(MR_LOG_ERROR, "broker", "not ready: %s", topics->load_why);
+        return;
+    }
+    load = mr_new(struct coordinators_job);
+    load->job = (struct mr_job){coordinators_work, coordinators_done, server->loop, {0}};
+    load->server = server;
+    load->offsets = broker_server_internal(server, MR_STR("__consumer_offsets"));
+    load->state = broker_server_internal(server, MR_STR("__transaction_state"));
+    load->offsets->users++;
+    load->state->users++;
+    mr_disk_submit(server->disk, &load->job);
+}
+
+static void open_on_loop(struct mr_task *task)
+{
+    struct broker_server *server = mr_container(task, struct broker_server, open_task);
+
+    server->topics.loaded = topics_loaded;
+    broker_topics_load(&server->topics);
+}
+
+/* 10,000 partitions have as many files. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static mr_err advertise_parse(struct broker_server *server, mr_str text)
+{
+    struct net_address address;
+    mr_err err;
+
+    if (text.length == 0)
+        return MR_OK;
+    err = net_address_parse(text, 1, &address);
+    if (err != MR_OK)
+        return err;
+    snprintf(server->advertise_host, sizeof(server->advertise_host), "%s", address.host);
+    server->advertise_port = address.port == 1 ? 0 : address.port;
+    return MR_OK;
+}
+
+static void server_free(struct broker_server *server)
+{
+    broker_groups_fini(&server->groups);
+    broker_txns_fini(&server->txns);
+    broker_topics_fini(&server->topics);
+    broker_storage_fini(&server->storage);
+    while (server->spare != NULL) {
+        struct broker_request *request = server->spare;
+        server->spare = request->next;
+        mr_arena_fini(&request->arena);
+        mr_free(request);
+    }
+    mr_free(server);
+}
+
+mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
+                          const struct broker_options *options, struct broker_server **out)
+{
+    struct broker_server *server = mr_new(struct broker_server);
+    char host[256], clean[BROKER_PATH_BYTES];
+    mr_err err;
+
+    server->loop = loop;
+    server->disk = disk;
+    server->held_last = &server->held;
+    server->held_timer.run = held_too_long;
+    server->no_auto_create = options->no_auto_create;
+    raise_file_limit();
+    broker_storage_init(&server->storage, loop, disk, options->folder);
+    server->storage.page_cache = options->page_cache;
+    server->storage.no_reserve = options->no_reserve;
+    if (options->recent_bytes > 0)
+        server->storage.recent_bytes_max = options->recent_bytes;
+    broker_groups_init(&server->groups, server);
+    broker_txns_init(&server->txns, server);
+    server->txns.recovered = recovered;
+    err = options->folder.length > 500 ? mr_fail(MR_INVALID, "%.*s: a path of at most 500 bytes is expected",
+                                                 MR_STR_ARG(options->folder))
+                                       : broker_topics_open(&server->topics, &server->storage);
+    if (err != MR_OK)
+        goto out;
+    if (options->default_partitions > 0)
+        server->topics.default_partitions = options->default_partitions;
+    err = advertise_parse(server, options->advertise);
+    if (err != MR_OK)
+        goto out;
+    snprintf(host, sizeof(host), "%.*s", MR_STR_ARG(options->host));
+    err = net_listen(loop, host[0] == '\0' ? "127.0.0.1" : host, options->port,
+                     &handler_of_clients, server, &server->listener);
+    if (err != MR_OK)
+        goto out;
+    snprintf(clean, sizeof(clean), "%s/clean", server->storage.folder);
+    unlink(clean); /* from here on a stop is unclean until it says otherwise */
+    server->port = net_listener_port(server->listener);
+    server->open_task.run = open_on_loop;
+    mr_loop_post(loop, &server->open_task);
+    *out = server;
+    server = NULL;
+out:
+    if (server != NULL)
+        server_free(server);
+    return err;
+}
+
+uint16_t broker_server_port(const struct broker_server *server)
+{
+    return server->port;
+}
+
+bool broker_server_ready(const struct broker_server *server)
+{
+    return server->ready;
+}
+
+void broker_server_when_ready(struct broker_server *server, struct mr_task *task)
+{
+    if (server->ready) {
+        mr_loop_at_turn_end(server->loop, task);
+        return;
+    }
+    task->next = server->ready_tasks;
+    server->ready_tasks = task;
+}
+
+/* ---- stopping ---- */
+
+static void clean_work(struct mr_job *job)
+{
+    struct broker_server *server = mr_container(job, struct broker_server, clean_job);
+    char path[BROKER_PATH_BYTES];
+
+    snprintf(path, sizeof(path), "%s/clean", server->storage.folder);
+    if (mr_file_write(path, MR_STR("stopped in order\n"), 0644) != MR_OK)
+        mr_log(MR_LOG_WARN, "broker", "%s", mr_why());
+}
+
+static void clean_done(struct mr_job *job)
+{
+    struct broker_server *server = mr_container(job, struct broker_server, clean_job);
+    struct mr_task *closed = server->closed;
+    struct mr_loop *loop = server->loop;
+
+    server_free(server);
+    mr_loop_post(loop, closed);
+}
+
+static void close_poll(struct mr_timer *timer)
+{
+    struct broker_server *server = mr_container(timer, struct broker_server, close_timer);
+    bool busy = server->conn_count > 0 || server->topics.loading > 0 || server->topics.writing ||
+                server->topics.write_again || server->topics.deleting.count > 0 ||
+                server->storage.space_checking || server->storage.compactions > 0;
+    bool clean = true;
+
+    for (size_t i = 0; i < server->storage.logs.count; i++) {
+        struct broker_log *log = server->storage.logs.items[i];
+        broker_checkpoint_begin(log);
+        busy = busy || log->users > 0 || log->dirty_listed;
+        clean = clean && log->failed == MR_OK;
+    }
+    if (busy) {
+        mr_timer_start(server->loop, &server->close_timer, CLOSE_POLL_US);
+        return;
+    }
+    server->clean_job = (struct mr_job){clean ? clean_work : NULL, clean_done, server->loop, {0}};
+    if (clean && server->ready)
+        mr_disk_submit(server->disk, &server->clean_job);
+    else
+        clean_done(&server->clean_job);
+}
+
+void broker_server_close(struct broker_server *server, struct mr_task *done)
+{
+    mr_assert(!server->closing);
+    server->closing = true;
+    server->closed = done;
+    mr_timer_stop(&server->held_timer);
+    mr_timer_stop(&server->storage.tick);
+    let_go(server);
+    net_listener_close(server->listener);
+    server->listener = NULL;
+    for (size_t i = 0; i < server->storage.logs.count; i++)
+        broker_checkpoint_begin(server->storage.logs.items[i]);
+    server->close_timer.run = close_poll;
+    mr_timer_start(server->loop, &server->close_timer, 0);
+}

@@ -1,0 +1,91 @@
+/* broker/server.h: connections and requests. A request is read into its arena, handed to the handler
+ * that apis.def names, and answered by broker_server_answer() at once or later; answers leave in the
+ * order in which the requests came. Thread: the loop's. */
+#ifndef BROKER_SERVER_H
+#define BROKER_SERVER_H
+
+#include "broker/broker.h"
+#include "broker/group.h"
+#include "broker/topics.h"
+#include "broker/txn.h"
+#include "kafka/messages.h"
+#include "kafka/records.h"
+#include "net/net.h"
+
+enum { BROKER_NODE_ID = 1 };
+
+struct broker_request;
+struct broker_conn {
+    struct broker_server *server;
+    struct net_conn *net;
+    struct broker_request *first, **last;       /* by arrival */
+    size_t request_count, request_bytes;
+    bool paused, flushing;
+    struct net_address peer;
+};
+struct broker_request {
+    struct broker_server *server;
+    struct broker_conn *conn;           /* NULL once the connection is gone */
+    struct broker_request *next;        /* the connection's, or the list of free ones */
+    struct broker_request *held_next;
+    const struct kafka_api *api;
+    struct kafka_request_header header;
+    struct mr_arena arena;
+    struct mr_bytes *owner;             /* of the frame */
+    mr_str frame, body;
+    void *in, *out;                     /* structs of the API; `out` begins with its defaults */
+    broker_refs refs;                   /* counted; given back once the answer is queued */
+    void *work;                         /* the handler's own, while it waits */
+    void (*abandon)(struct broker_request *request);    /* the connection went; NULL: carry on */
+    bool answered, silent, held;
+};
+struct broker_server {
+    struct mr_loop *loop;
+    struct mr_disk *disk;
+    struct broker_storage storage;
+    struct broker_topics topics;
+    struct broker_groups groups;
+    struct broker_txns txns;
+    struct net_listener *listener;
+    uint16_t port;
+    bool no_auto_create, ready, closing;
+    char advertise_host[256];           /* empty: that of the connection */
+    uint16_t advertise_port;
+    size_t conn_count;
+    struct broker_request *held, **held_last;   /* came before the server was ready */
+    struct mr_timer held_timer;
+    struct mr_task *ready_tasks;
+    struct broker_request *spare;       /* freed requests, to be used again */
+    size_t spare_count;
+    struct mr_timer close_timer;
+    struct mr_task *closed;
+    struct mr_job clean_job;
+    struct mr_task open_task;
+};
+
+/* The answer is complete in request->out; the request is gone when this returns. */
+void broker_server_answer(struct broker_request *request);
+/* Nothing is sent (acks=0). */
+void broker_server_answer_nothing(struct broker_request *request);
+/* The partition, or an error code. */
+int16_t broker_server_partition(struct broker_server *server, mr_str topic, int32_t index,
+                                struct broker_partition **out);
+/* The protocol's code for what went wrong with a log or a file. */
+int16_t broker_server_error(mr_err err);
+/* Where this client finds us. */
+void broker_server_address(const struct broker_request *request, mr_str *host, int32_t *port);
+/* Makes a topic as a first use does; `wait` may be NULL. A code of errors.def. */
+int16_t broker_server_auto_create(struct broker_server *server, mr_str name,
+                                  struct broker_catalog_wait *wait);
+/* The internal topic of this name, made when it is missing. */
+struct broker_log *broker_server_internal(struct broker_server *server, mr_str name);
+static inline mr_str broker_server_text(struct broker_request *request, const char *text)
+{
+    return mr_arena_str(&request->arena, mr_str_from(text));
+}
+
+#define API(key, name, file, oldest, newest, flexible)                                             \
+    void broker_##file##_##name(struct broker_request *request);
+#include "kafka/apis.def"
+
+#endif

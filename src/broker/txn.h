@@ -1,0 +1,60 @@
+/* broker/txn.h: the transaction coordinator; its state is kept in __transaction_state in Kafka's own
+ * record format. Thread: the loop's; loading runs on a disk thread before anything else. */
+#ifndef BROKER_TXN_H
+#define BROKER_TXN_H
+
+#include "broker/storage.h"
+
+struct broker_server;
+struct broker_request;
+struct broker_txns;
+
+/* Numbered as in the records. */
+enum broker_txn_state {
+    BROKER_TXN_EMPTY = 0,
+    BROKER_TXN_ONGOING = 1,
+    BROKER_TXN_PREPARE_COMMIT = 2,
+    BROKER_TXN_PREPARE_ABORT = 3,
+    BROKER_TXN_COMPLETE_COMMIT = 4,
+    BROKER_TXN_COMPLETE_ABORT = 5,
+    BROKER_TXN_DEAD = 6,
+};
+struct broker_txn_partition {
+    char *topic;
+    int32_t index;
+};
+struct broker_txn {
+    struct broker_txns *txns;
+    char *id;
+    int64_t producer_id;
+    int16_t epoch;
+    int32_t timeout_ms;
+    enum broker_txn_state state;
+    MR_ARRAY(struct broker_txn_partition) partitions;
+    int64_t started_ms, changed_ms;
+    struct mr_timer timeout;
+    struct broker_request *ending;      /* the EndTxn that waits for the end */
+    struct broker_request *starting;    /* the InitProducerId that waits for it */
+    struct broker_log_wait prepared;
+    size_t markers_left;                /* markers appended and not yet written */
+    bool busy;                          /* between the prepare record and the last marker */
+    bool recovering;
+};
+struct broker_txns {
+    struct broker_server *server;
+    struct mr_map by_id, by_producer;   /* by_producer: 8 bytes */
+    size_t recovering;                  /* ends under way that began before the restart */
+    void (*recovered)(struct broker_txns *txns);
+};
+void broker_txns_init(struct broker_txns *txns, struct broker_server *server);
+/* Reads __transaction_state. Thread: disk. */
+mr_err broker_txns_load(struct broker_txns *txns, struct broker_log *log);
+/* Ends what a crash left between prepare and complete, aborts what nobody can end any more, then calls
+ * `recovered`. */
+void broker_txns_recover(struct broker_txns *txns);
+void broker_txns_fini(struct broker_txns *txns);
+/* Whether a transactional batch of this producer may go to this partition: a code of errors.def. */
+int16_t broker_txn_check_append(struct broker_txns *txns, int64_t producer_id, int16_t epoch,
+                                const struct broker_log *log, mr_str topic, int32_t partition);
+
+#endif
