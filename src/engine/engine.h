@@ -10,6 +10,7 @@
 #include "sql/sql.h"
 
 struct engine;
+struct kv_memory;
 
 struct engine_options {
     mr_str kafka;      /* "host:port[,host:port]" */
@@ -17,8 +18,9 @@ struct engine_options {
     mr_str cassandra;  /* "host:port[,host:port]"; empty when no stream needs it */
     mr_str datacenter; /* Cassandra's local data centre; empty: any */
     mr_str cassandra_user, cassandra_password; /* empty: none */
-    mr_str folder;       /* for the local copy of the streams' state; made when missing */
-    mr_str group_prefix; /* of the groups that mirror the offsets; empty: "millrace." */
+    mr_str folder;            /* for the local copy of the streams' state; made when missing */
+    struct kv_memory *memory; /* RocksDB's block cache, shared with others; NULL: a small one */
+    mr_str group_prefix;      /* of the groups that mirror the offsets; empty: "millrace." */
 };
 
 /* Opens the engine on its loop; connections are made when the first stream needs them. Errors: MR_IO,

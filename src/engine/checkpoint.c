@@ -1,0 +1,122 @@
+/* engine/checkpoint.c: the end of a batch: one Kafka transaction.
+ *
+ * Order: what the batch's end emits, state changes and the position record go into the transaction;
+ * every table acknowledges its writes; the transaction commits, with the offsets mirrored to the
+ * stream's group; then, and only then, the local copy of the state learns of it. A kill before the
+ * commit leaves writes in tables that the replay repeats with the same write times. */
+#include "engine/stream.h"
+
+/* ---- committed ---- */
+static void note_latency(struct engine_run *run)
+{
+    if (run->source_us_max > 0)
+        mr_counter_set(run->stream->counters[ENGINE_COUNTER_LATENCY],
+                       mr_clock_wall_us(mr_loop_clock(run->loop)) - run->source_us_max);
+}
+static void keep_state(struct engine_run *run)
+{
+    struct engine_groups *groups = run->flow->groups;
+    size_t count;
+    if (groups == NULL)
+        return;
+    const struct engine_groups_change *changes = engine_groups_changes(groups, &count);
+    engine_restore_keep(run, changes, count);
+    engine_groups_settle(groups);
+}
+static void on_committed(void *context, mr_err err)
+{
+    struct engine_run *run = context;
+    struct engine_stream *stream = run->stream;
+    if (err != MR_OK) {
+        engine_run_fail(run, err);
+        return;
+    }
+    engine_place_copy(&run->committed, &run->place);
+    keep_state(run);
+    run->closing = run->batch = false;
+    stream->state = ENGINE_RUNNING;
+    stream->checkpoints++;
+    stream->checkpoint_us = mr_clock_mono_us(mr_loop_clock(run->loop)) - run->batch_us;
+    note_latency(run);
+    engine_stream_publish(stream);
+    engine_batch_pump(run);
+}
+
+/* ---- into the transaction ---- */
+static mr_err write_state(struct engine_run *run)
+{
+    struct engine_groups *groups = run->flow->groups;
+    int64_t now_ms = run->flow->now_us / 1000;
+    size_t count;
+    if (groups == NULL)
+        return MR_OK;
+    const struct engine_groups_change *changes = engine_groups_changes(groups, &count);
+    for (size_t i = 0; i < count; i++) {
+        mr_err err = kafka_producer_append(run->state_topic, 0, now_ms, changes[i].key,
+                                           changes[i].value, NULL, 0);
+        if (err != MR_OK)
+            return err;
+    }
+    return MR_OK;
+}
+static mr_err write_position(struct engine_run *run)
+{
+    struct engine_flow *flow = run->flow;
+    struct engine_place *place = &run->place;
+    struct mr_buf key = {0}, value = {0};
+    place->watermark_us = engine_flow_watermark_next(flow);
+    place->event_us_max = flow->event_us_max;
+    place->totals.late = flow->late;
+    mr_buf_printf(&key, "stream.%.*s", MR_STR_ARG(run->stream->spec->name));
+    engine_position_write(&value, run->bound->input->topic, place);
+    mr_err err = kafka_producer_append(run->positions_topic, 0, flow->now_us / 1000,
+                                       mr_buf_as_str(&key), mr_buf_as_str(&value), NULL, 0);
+    mr_buf_fini(&key);
+    mr_buf_fini(&value);
+    return err;
+}
+static mr_err send_offsets(struct engine_run *run)
+{
+    const struct engine_place *place = &run->place;
+    mr_str prefix = run->engine->options.group_prefix;
+    struct kafka_offset *offsets = mr_arena_array(&run->chunk, struct kafka_offset, place->slot_count);
+    size_t count = 0;
+    for (size_t i = 0; i < place->slot_count; i++)
+        if (place->slots[i].offset >= 0)
+            offsets[count++] = (struct kafka_offset){.topic = run->bound->input->topic,
+                                                     .partition = place->slots[i].partition,
+                                                     .offset = place->slots[i].offset};
+    mr_str group = mr_arena_printf(&run->chunk, "%.*s%.*s", MR_STR_ARG(prefix),
+                                   MR_STR_ARG(run->stream->spec->name));
+    mr_err err = kafka_producer_send_offsets(run->producer, group, offsets, count);
+    mr_arena_reset(&run->chunk);
+    return err;
+}
+static void on_flushed(void *context, mr_err err)
+{
+    struct engine_run *run = context;
+    if (err == MR_OK && run->err == MR_OK && --run->sinks_flushing == 0) {
+        err = send_offsets(run);
+        if (err == MR_OK)
+            kafka_producer_commit(run->producer, on_committed, run);
+    }
+    if (err != MR_OK)
+        engine_run_fail(run, err);
+}
+void engine_checkpoint_begin(struct engine_run *run)
+{
+    run->closing = true;
+    run->stream->state = ENGINE_CHECKPOINTING;
+    mr_err err = engine_flow_end(run->flow);
+    if (err == MR_OK)
+        err = write_state(run);
+    if (err == MR_OK)
+        err = write_position(run);
+    if (err != MR_OK) {
+        engine_run_fail(run, err);
+        return;
+    }
+    run->sinks_flushing = run->sink_count;
+    for (size_t i = 0; i < run->sink_count; i++)
+        run->sinks[i]->driver->flush(run->sinks[i], on_flushed, run);
+}
