@@ -10,12 +10,12 @@ enum { COUNT_DEFAULT = 50, COUNT_MAX = 500 };
 
 /* ---- files, embedded in the binary ---- */
 
-#define EMBED(symbol, path)                                                                        \
-    __asm__(".pushsection .rodata\n"                                                               \
-            ".global console_file_" #symbol "\n"                                                   \
-            "console_file_" #symbol ":\n.incbin \"" path "\"\n"                                    \
-            ".global console_file_" #symbol "_end\n"                                               \
-            "console_file_" #symbol "_end:\n.byte 0\n.popsection\n");                              \
+#define EMBED(symbol, path)                                           \
+    __asm__(".pushsection .rodata\n"                                  \
+            ".global console_file_" #symbol "\n"                      \
+            "console_file_" #symbol ":\n.incbin \"" path "\"\n"       \
+            ".global console_file_" #symbol "_end\n"                  \
+            "console_file_" #symbol "_end:\n.byte 0\n.popsection\n"); \
     extern const char console_file_##symbol[], console_file_##symbol##_end[];
 #define FILE_ROW(symbol, path, type, file) EMBED(symbol, file)
 #include "console/files.def"
@@ -24,14 +24,15 @@ static const struct file {
     const char *path, *type;
     const char *start, *end;
 } files[] = {
-#define FILE_ROW(symbol, path, type, file) {path, type, console_file_##symbol, console_file_##symbol##_end},
+#define FILE_ROW(symbol, path, type, file) \
+    {path, type, console_file_##symbol, console_file_##symbol##_end},
 #include "console/files.def"
 };
 
 /* ---- asks ---- */
 
-void console_ask_init(struct console_ask *ask, struct console *console, struct net_http_exchange *exchange,
-                      void (*end)(struct console_ask *ask))
+void console_ask_init(struct console_ask *ask, struct console *console,
+                      struct net_http_exchange *exchange, void (*end)(struct console_ask *ask))
 {
     ask->console = console;
     ask->exchange = exchange;
@@ -78,7 +79,11 @@ void console_ask_fail(struct console_ask *ask, mr_err err)
     mr_buf_cstr(&out, "{\"error\":");
     mr_buf_json(&out, mr_str_from(mr_why()));
     mr_buf_u8(&out, '}');
-    console_ask_reply(ask, err == MR_NOT_FOUND ? 404 : err == MR_INVALID ? 400 : 503, mr_buf_as_str(&out));
+    console_ask_reply(ask,
+                      err == MR_NOT_FOUND ? 404
+                      : err == MR_INVALID ? 400
+                                          : 503,
+                      mr_buf_as_str(&out));
     mr_buf_fini(&out);
 }
 
@@ -88,7 +93,8 @@ mr_err console_kafka(struct console *console, struct kafka_client **out)
 {
     mr_err err = MR_OK;
     if (console->kafka == NULL)
-        err = kafka_client_open(console->loop, console->options.kafka, MR_STR("millrace-console"), &console->kafka);
+        err = kafka_client_open(console->loop, console->options.kafka, MR_STR("millrace-console"),
+                                &console->kafka);
     *out = console->kafka;
     return err;
 }
@@ -105,7 +111,8 @@ mr_err console_schemas(struct console *console, struct schemas_client **out)
 
 /* ---- life ---- */
 
-mr_err console_open(struct mr_loop *loop, const struct console_options *options, struct console **out)
+mr_err console_open(struct mr_loop *loop, const struct console_options *options,
+                    struct console **out)
 {
     struct console *console = mr_new(struct console);
     console->loop = loop;
@@ -153,10 +160,12 @@ static bool serve_file(struct net_http_exchange *exchange, const struct net_http
         if (!mr_str_equal(request->path, mr_str_from(files[i].path)))
             continue;
         net_http_add_header(exchange, "Content-Security-Policy",
-                            MR_STR("default-src 'self'; img-src 'self' data:; style-src 'self'; frame-ancestors 'none'"));
+                            MR_STR("default-src 'self'; img-src 'self' data:; style-src 'self'; "
+                                   "frame-ancestors 'none'"));
         net_http_add_header(exchange, "X-Content-Type-Options", MR_STR("nosniff"));
         net_http_add_header(exchange, "Cache-Control", MR_STR("no-cache"));
-        net_http_respond(exchange, 200, files[i].type, mr_str_of(files[i].start, (size_t)(files[i].end - files[i].start)));
+        net_http_respond(exchange, 200, files[i].type,
+                         mr_str_of(files[i].start, (size_t)(files[i].end - files[i].start)));
         return true;
     }
     return false;
@@ -169,15 +178,18 @@ void console_http(struct console *console, struct net_http_exchange *exchange)
     size_t count = request->segment_count;
     int64_t limit = COUNT_DEFAULT;
     bool get = mr_str_equal(request->method, MR_STR("GET"));
-    bool topics = count >= 2 && mr_str_equal(segments[0], MR_STR("console")) && mr_str_equal(segments[1], MR_STR("topics"));
-    bool tables = count >= 2 && mr_str_equal(segments[0], MR_STR("console")) && mr_str_equal(segments[1], MR_STR("tables"));
+    bool topics = count >= 2 && mr_str_equal(segments[0], MR_STR("console")) &&
+                  mr_str_equal(segments[1], MR_STR("topics"));
+    bool tables = count >= 2 && mr_str_equal(segments[0], MR_STR("console")) &&
+                  mr_str_equal(segments[1], MR_STR("tables"));
     if (mr_str_to_i64(net_http_param(request, "limit"), &limit) != MR_OK || limit < 1)
         limit = COUNT_DEFAULT;
     if (limit > COUNT_MAX)
         limit = COUNT_MAX;
     net_http_exchange_set(exchange, NULL);
     if (!get)
-        net_http_respond(exchange, 405, "text/plain; charset=utf-8", MR_STR("only GET is served here\n"));
+        net_http_respond(exchange, 405, "text/plain; charset=utf-8",
+                         MR_STR("only GET is served here\n"));
     else if (topics && count == 2)
         console_topics_list(console, exchange);
     else if (topics && count == 4 && mr_str_equal(segments[3], MR_STR("records")))
@@ -187,5 +199,6 @@ void console_http(struct console *console, struct net_http_exchange *exchange)
     else if (tables && count == 4)
         console_tables_rows(console, exchange, segments[2], segments[3], limit);
     else if (!serve_file(exchange, request))
-        net_http_respond(exchange, 404, "text/plain; charset=utf-8", MR_STR("there is no such page\n"));
+        net_http_respond(exchange, 404, "text/plain; charset=utf-8",
+                         MR_STR("there is no such page\n"));
 }

@@ -9,12 +9,13 @@
 
 struct console;
 struct console_options {
-    mr_str kafka;                       /* "host:port,..." */
-    mr_str registry;                    /* "http://host:port" */
-    mr_str cassandra;                   /* "host:port,..."; empty: no tables */
+    mr_str kafka;     /* "host:port,..." */
+    mr_str registry;  /* "http://host:port" */
+    mr_str cassandra; /* "host:port,..."; empty: no tables */
 };
 /* Connects when first asked. Thread: the loop's own, or any before it runs. */
-mr_err console_open(struct mr_loop *loop, const struct console_options *options, struct console **out);
+mr_err console_open(struct mr_loop *loop, const struct console_options *options,
+                    struct console **out);
 /* Answers one request, at once or later; 404 for what it does not know. */
 void console_http(struct console *console, struct net_http_exchange *exchange);
 /* The client of this request has gone. */

@@ -35,7 +35,8 @@ static void topics_told(void *context, mr_err err, const struct kafka_metadata_r
         console_ask_done(ask);
         return;
     }
-    struct kafka_metadata_topic *topics = mr_arena_array(&ask->arena, struct kafka_metadata_topic, (size_t)metadata->topics.count + 1);
+    struct kafka_metadata_topic *topics = mr_arena_array(&ask->arena, struct kafka_metadata_topic,
+                                                         (size_t)metadata->topics.count + 1);
     if (metadata->topics.count > 0)
         memcpy(topics, metadata->topics.items, (size_t)metadata->topics.count * sizeof topics[0]);
     qsort(topics, (size_t)metadata->topics.count, sizeof topics[0], topic_compare);
@@ -44,7 +45,8 @@ static void topics_told(void *context, mr_err err, const struct kafka_metadata_r
         bool internal = topics[i].is_internal || mr_str_starts(topics[i].name, MR_STR("_"));
         mr_buf_printf(&out, "%s{\"name\":", i == 0 ? "" : ",");
         mr_buf_json(&out, topics[i].name);
-        mr_buf_printf(&out, ",\"partitions\":%d,\"internal\":%s}", topics[i].partitions.count, internal ? "true" : "false");
+        mr_buf_printf(&out, ",\"partitions\":%d,\"internal\":%s}", topics[i].partitions.count,
+                      internal ? "true" : "false");
     }
     mr_buf_cstr(&out, "]}");
     console_ask_reply(ask, 200, mr_buf_as_str(&out));
@@ -71,18 +73,18 @@ void console_topics_list(struct console *console, struct net_http_exchange *exch
 
 struct record {
     int32_t partition;
-    struct kafka_record record;         /* copied into the ask's arena */
+    struct kafka_record record; /* copied into the ask's arena */
 };
 struct tail {
     struct console_ask ask;
     mr_str topic;
     int64_t count;
     int32_t partitions;
-    struct kafka_offset *ends;          /* by partition: latest, then earliest */
+    struct kafka_offset *ends; /* by partition: latest, then earliest */
     int64_t from[PARTITIONS_MAX];
-    bool whole[PARTITIONS_MAX];         /* read to the end that it had */
+    bool whole[PARTITIONS_MAX]; /* read to the end that it had */
     struct kafka_fetcher *fetcher;
-    struct mr_timer timer;              /* a partition that says nothing is not waited for */
+    struct mr_timer timer; /* a partition that says nothing is not waited for */
     MR_ARRAY(struct record) records;
     struct wanted {
         struct schemas_request request;
@@ -133,7 +135,8 @@ static struct wanted *wanted_schema(struct tail *tail, int32_t id)
 }
 
 /* The value as JSON, and the word of how it was read. */
-static const char *print_value(struct tail *tail, mr_str value, struct mr_buf *out, int32_t *schema_id)
+static const char *print_value(struct tail *tail, mr_str value, struct mr_buf *out,
+                               int32_t *schema_id)
 {
     mr_str body = value;
     *schema_id = -1;
@@ -178,18 +181,21 @@ static void print_headers(struct mr_buf *out, const struct kafka_record *record)
 static void tail_reply(struct tail *tail)
 {
     struct mr_buf out = {0};
-    size_t shown = tail->records.count < (size_t)tail->count ? tail->records.count : (size_t)tail->count;
+    size_t shown = tail->records.count < (size_t)tail->count ? tail->records.count
+                                                             : (size_t)tail->count;
     int64_t total = 0;
     for (int32_t i = 0; i < tail->partitions; i++)
         total += tail->ends[i].offset - tail->ends[tail->partitions + i].offset;
     mr_buf_cstr(&out, "{\"topic\":");
     mr_buf_json(&out, tail->topic);
-    mr_buf_printf(&out, ",\"partitions\":%d,\"offsets\":%lld,\"records\":[", tail->partitions, (long long)total);
+    mr_buf_printf(&out, ",\"partitions\":%d,\"offsets\":%lld,\"records\":[", tail->partitions,
+                  (long long)total);
     for (size_t i = 0; i < shown; i++) {
         const struct record *record = &tail->records.items[i];
         int32_t schema_id;
-        mr_buf_printf(&out, "%s{\"partition\":%d,\"offset\":%lld,\"timestamp_ms\":%lld,\"key\":", i == 0 ? "" : ",", record->partition,
-                      (long long)record->record.offset, (long long)record->record.timestamp);
+        mr_buf_printf(&out, "%s{\"partition\":%d,\"offset\":%lld,\"timestamp_ms\":%lld,\"key\":",
+                      i == 0 ? "" : ",", record->partition, (long long)record->record.offset,
+                      (long long)record->record.timestamp);
         if (record->record.key.data == NULL)
             mr_buf_cstr(&out, "null");
         else
@@ -277,7 +283,8 @@ static void tail_records(void *context, struct kafka_fetched *fetched)
         record.headers = copied(&tail->ask.arena, record.headers);
         *mr_array_add(&tail->records) = (struct record){partition, record};
     }
-    tail->whole[partition] = tail->whole[partition] || fetched->next >= tail->ends[partition].offset;
+    tail->whole[partition] = tail->whole[partition] ||
+                             fetched->next >= tail->ends[partition].offset;
     kafka_reader_fini(&reader);
     kafka_fetched_free(fetched);
     mr_arena_fini(&unpacked);
@@ -288,10 +295,12 @@ static void tail_records(void *context, struct kafka_fetched *fetched)
         tail_decode(tail);
 }
 
-static void offsets_told(void *context, mr_err err, const struct kafka_offset *offsets, size_t count)
+static void offsets_told(void *context, mr_err err, const struct kafka_offset *offsets,
+                         size_t count)
 {
     struct tail *tail = context;
-    struct kafka_fetcher_options options = {.read_committed = true, .wait_ms_max = 100, .records = tail_records, .context = tail};
+    struct kafka_fetcher_options options = {
+        .read_committed = true, .wait_ms_max = 100, .records = tail_records, .context = tail};
     bool any = false;
     if (console_ask_back(&tail->ask))
         return;
@@ -327,17 +336,21 @@ static void partitions_told(void *context, mr_err err, int32_t partitions)
         return;
     }
     tail->partitions = partitions < PARTITIONS_MAX ? partitions : PARTITIONS_MAX;
-    tail->ends = mr_arena_array(&tail->ask.arena, struct kafka_offset, 2 * (size_t)tail->partitions + 1);
+    tail->ends = mr_arena_array(&tail->ask.arena, struct kafka_offset,
+                                2 * (size_t)tail->partitions + 1);
     for (int32_t i = 0; i < tail->partitions; i++) {
-        tail->ends[i] = (struct kafka_offset){.topic = tail->topic, .partition = i, .timestamp = KAFKA_OFFSET_LATEST};
-        tail->ends[tail->partitions + i] =
-            (struct kafka_offset){.topic = tail->topic, .partition = i, .timestamp = KAFKA_OFFSET_EARLIEST};
+        tail->ends[i] = (struct kafka_offset){
+            .topic = tail->topic, .partition = i, .timestamp = KAFKA_OFFSET_LATEST};
+        tail->ends[tail->partitions + i] = (struct kafka_offset){
+            .topic = tail->topic, .partition = i, .timestamp = KAFKA_OFFSET_EARLIEST};
     }
     tail->ask.under_way++;
-    kafka_admin_offsets(tail->ask.console->kafka, tail->ends, 2 * (size_t)tail->partitions, true, offsets_told, tail);
+    kafka_admin_offsets(tail->ask.console->kafka, tail->ends, 2 * (size_t)tail->partitions, true,
+                        offsets_told, tail);
 }
 
-void console_topics_records(struct console *console, struct net_http_exchange *exchange, mr_str topic, int64_t count)
+void console_topics_records(struct console *console, struct net_http_exchange *exchange,
+                            mr_str topic, int64_t count)
 {
     struct tail *tail = mr_new(struct tail);
     struct kafka_client *kafka;

@@ -17,7 +17,8 @@ static const struct option_row {
     const char *word, *value, *environment, *about;
     size_t offset;
 } rows[] = {
-#define OPTION(id, word, value, environment, about) {word, value, environment, about, offsetof(struct up_options, id)},
+#define OPTION(id, word, value, environment, about) \
+    {word, value, environment, about, offsetof(struct up_options, id)},
 #include "up/options.def"
 };
 static const struct {
@@ -47,9 +48,11 @@ void up_options_help(const char *command, struct mr_buf *out)
         mr_buf_cstr(out, "millrace COMMAND [OPTIONS] [FILE...]\n\nCommands:\n");
     for (size_t i = 0; i < mr_count_of(commands); i++) {
         if (whole)
-            mr_buf_printf(out, "  %-11s %-10s %s\n", commands[i].word, commands[i].arguments, commands[i].about);
+            mr_buf_printf(out, "  %-11s %-10s %s\n", commands[i].word, commands[i].arguments,
+                          commands[i].about);
         else if (strcmp(command, commands[i].word) == 0)
-            mr_buf_printf(out, "millrace %s %s [OPTIONS]\n\n%s\n", command, commands[i].arguments, commands[i].about);
+            mr_buf_printf(out, "millrace %s %s [OPTIONS]\n\n%s\n", command, commands[i].arguments,
+                          commands[i].about);
     }
     mr_buf_cstr(out, "\nOptions:\n");
     for (size_t i = 0; i < mr_count_of(rows); i++) {
@@ -60,7 +63,8 @@ void up_options_help(const char *command, struct mr_buf *out)
 }
 
 /* "--word value" or "--word=value"; sets *used to how many arguments it took. */
-static int read_option(const char *command, int argc, char **argv, struct up_options *out, int *used)
+static int read_option(const char *command, int argc, char **argv, struct up_options *out,
+                       int *used)
 {
     const char *equals = strchr(argv[0], '=');
     size_t length = equals == NULL ? strlen(argv[0]) : (size_t)(equals - argv[0]);
@@ -113,21 +117,28 @@ int up_options_read(const char *command, int argc, char **argv, struct up_option
             mr_log_level_set((enum mr_log_level)i);
             return -1;
         }
-    return out->log_level == NULL ? -1 : wrong(command, "--log-level %s: expected debug, info, warn or error", out->log_level);
+    return out->log_level == NULL
+               ? -1
+               : wrong(command, "--log-level %s: expected debug, info, warn or error",
+                       out->log_level);
 }
 
 mr_err up_options_port(const struct up_options *options, int port, bool alone, uint16_t *out)
 {
     int64_t offset = 0, number = port;
     if (alone && options->port != NULL) {
-        if (mr_str_to_i64(mr_str_from(options->port), &number) != MR_OK || number < 0 || number > 65535)
-            return mr_fail(MR_INVALID, "--port %s: expected a number from 0 to 65535", options->port);
+        if (mr_str_to_i64(mr_str_from(options->port), &number) != MR_OK || number < 0 ||
+            number > 65535)
+            return mr_fail(MR_INVALID, "--port %s: expected a number from 0 to 65535",
+                           options->port);
         *out = (uint16_t)number;
         return MR_OK;
     }
     if (options->port_offset != NULL &&
-        (mr_str_to_i64(mr_str_from(options->port_offset), &offset) != MR_OK || offset < -4000 || offset > 56000))
-        return mr_fail(MR_INVALID, "--port-offset %s: expected a number from -4000 to 56000", options->port_offset);
+        (mr_str_to_i64(mr_str_from(options->port_offset), &offset) != MR_OK || offset < -4000 ||
+         offset > 56000))
+        return mr_fail(MR_INVALID, "--port-offset %s: expected a number from -4000 to 56000",
+                       options->port_offset);
     *out = (uint16_t)(port + offset);
     return MR_OK;
 }
@@ -135,9 +146,13 @@ mr_err up_options_port(const struct up_options *options, int port, bool alone, u
 mr_err up_options_host(const struct up_options *options, const char **out)
 {
     const char *host = options->host == NULL ? "127.0.0.1" : options->host;
-    bool here = strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0;
+    bool here = strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 ||
+                strcmp(host, "::1") == 0;
     if (!here && options->insecure == NULL)
-        return mr_fail(MR_DENIED, "--host %s would let anybody who reaches this machine in; say --insecure if that is wanted", host);
+        return mr_fail(MR_DENIED,
+                       "--host %s would let anybody who reaches this machine in; say --insecure if "
+                       "that is wanted",
+                       host);
     *out = host;
     return MR_OK;
 }
@@ -150,12 +165,15 @@ static mr_err folder_lock(const char *folder, struct mr_arena *arena)
     char holder[32] = "";
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return mr_fail(mr_err_from_errno(errno), "%s: %s; choose another folder with --data", path, strerror(errno));
+        return mr_fail(mr_err_from_errno(errno), "%s: %s; choose another folder with --data", path,
+                       strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         ssize_t length = read(fd, holder, sizeof holder - 1);
         holder[length > 0 ? length : 0] = '\0';
         close(fd);
-        return mr_fail(MR_BUSY, "%s is in use by another millrace (pid %s); stop it, or choose another folder with --data",
+        return mr_fail(MR_BUSY,
+                       "%s is in use by another millrace (pid %s); stop it, or choose another "
+                       "folder with --data",
                        folder, holder);
     }
     /* The lock lives as long as the process: the descriptor is never closed. */
@@ -173,7 +191,9 @@ static mr_err folder_format(const char *folder, struct mr_arena *arena)
     mr_err err = mr_file_read(path, 64, &text);
     if (err == MR_NOT_FOUND) {
         err = mr_file_write(path, MR_STR("1\n"), 0600);
-    } else if (err == MR_OK && (mr_str_to_i64(mr_str_trim(mr_buf_as_str(&text)), &number) != MR_OK || number != FOLDER_FORMAT)) {
+    } else if (err == MR_OK &&
+               (mr_str_to_i64(mr_str_trim(mr_buf_as_str(&text)), &number) != MR_OK ||
+                number != FOLDER_FORMAT)) {
         err = mr_fail(MR_UNSUPPORTED, "%s has format %.*s; this release opens format %d", folder,
                       MR_STR_ARG(mr_str_trim(mr_buf_as_str(&text))), FOLDER_FORMAT);
     }
@@ -186,7 +206,9 @@ static mr_err folder_space(const char *folder)
     uint64_t space, total;
     mr_err err = mr_file_space(folder, &space, &total);
     if (err == MR_OK && space < SPACE_BYTES_MIN)
-        err = mr_fail(MR_FULL, "the disk of %s has %llu MB free; at least %d MB are needed: make room, or choose another folder with --data",
+        err = mr_fail(MR_FULL,
+                      "the disk of %s has %llu MB free; at least %d MB are needed: make room, or "
+                      "choose another folder with --data",
                       folder, (unsigned long long)(space >> 20), SPACE_BYTES_MIN >> 20);
     return err;
 }
@@ -198,7 +220,8 @@ mr_err up_options_folder(const struct up_options *options, struct mr_arena *aren
     if (folder == NULL && geteuid() == 0)
         folder = "/var/lib/millrace";
     else if (folder == NULL && home == NULL)
-        return mr_fail(MR_INVALID, "HOME is not set, so there is no default data folder; name one with --data");
+        return mr_fail(MR_INVALID,
+                       "HOME is not set, so there is no default data folder; name one with --data");
     else if (folder == NULL)
         folder = mr_arena_printf(arena, "%s/.local/state/millrace", home).data;
     /* Others may pass through when root owns it, as PostgreSQL's user has to; what is inside is private. */
@@ -206,7 +229,8 @@ mr_err up_options_folder(const struct up_options *options, struct mr_arena *aren
     if (err == MR_OK && realpath(folder, absolute) == NULL)
         err = mr_fail(mr_err_from_errno(errno), "%s: %s", folder, strerror(errno));
     if (err == MR_OK && access(absolute, R_OK | W_OK | X_OK) != 0)
-        err = mr_fail(MR_DENIED, "%s: %s; choose another folder with --data", folder, strerror(errno));
+        err = mr_fail(MR_DENIED, "%s: %s; choose another folder with --data", folder,
+                      strerror(errno));
     if (err != MR_OK)
         return err;
     folder = mr_arena_cstr(arena, mr_str_from(absolute));

@@ -17,7 +17,8 @@ enum {
     UP_PORT_POSTGRES = 5433,
 };
 struct up_options {
-#define OPTION(id, word, value, environment, about) const char *id;    /* NULL: not given; switches: "" */
+#define OPTION(id, word, value, environment, about) \
+    const char *id; /* NULL: not given; switches: "" */
 #include "up/options.def"
     const char *files[UP_FILES_MAX];
     int file_count;
@@ -30,7 +31,8 @@ mr_err up_options_port(const struct up_options *options, int port, bool alone, u
 mr_err up_options_host(const struct up_options *options, const char **out);
 /* The data folder: made, entered, locked by this process, of a format that we know, with room on its
  * disk; the program's log is opened there. One sentence on every error. */
-mr_err up_options_folder(const struct up_options *options, struct mr_arena *arena, const char **out);
+mr_err up_options_folder(const struct up_options *options, struct mr_arena *arena,
+                         const char **out);
 void up_options_help(const char *command, struct mr_buf *out);
 
 #endif

@@ -53,7 +53,8 @@ static void part_signal(struct mr_watch *watch, uint32_t events)
 }
 
 /* Reads the options and makes loop and disk; -1: go on. */
-static int part_begin(struct part *part, const char *command, int argc, char **argv, int port, bool folder)
+static int part_begin(struct part *part, const char *command, int argc, char **argv, int port,
+                      bool folder)
 {
     sigset_t signals;
     int status = up_options_read(command, argc, argv, &part->options);
@@ -79,7 +80,8 @@ static int part_begin(struct part *part, const char *command, int argc, char **a
     part->loop = mr_loop_new(command, NULL);
     part->disk = mr_disk_new(2);
     part->closed.run = part_closed;
-    part->signals = (struct mr_watch){.ready = part_signal, .fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC)};
+    part->signals = (struct mr_watch){.ready = part_signal,
+                                      .fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC)};
     mr_watch_set(part->loop, &part->signals, EPOLLIN);
     return -1;
 }
@@ -90,8 +92,8 @@ static int part_run(struct part *part, mr_err err, uint16_t port)
         fprintf(stderr, "millrace %s: %s\n", part->command, mr_why());
         return err == MR_INVALID ? 2 : 1;
     }
-    printf("millrace %s listens on %s:%u%s%s\n", part->command, part->host, port, part->folder == NULL ? "" : ", data in ",
-           part->folder == NULL ? "" : part->folder);
+    printf("millrace %s listens on %s:%u%s%s\n", part->command, part->host, port,
+           part->folder == NULL ? "" : ", data in ", part->folder == NULL ? "" : part->folder);
     fflush(stdout);
     mr_loop_run(part->loop);
     mr_disk_free(part->disk);
@@ -136,7 +138,8 @@ int up_command_registry(int argc, char **argv)
     struct registry_server_options options = {
         .host = mr_str_from(part->host),
         .port = part->port,
-        .kafka = part->options.kafka == NULL ? MR_STR("127.0.0.1:9092") : mr_str_from(part->options.kafka),
+        .kafka = part->options.kafka == NULL ? MR_STR("127.0.0.1:9092")
+                                             : mr_str_from(part->options.kafka),
     };
     mr_err err = registry_server_open(part->loop, &options, &part->registry);
     return part_run(part, err, err == MR_OK ? registry_server_port(part->registry) : 0);
@@ -176,7 +179,8 @@ int up_command_randomuser(int argc, char **argv)
     if (status >= 0)
         return status;
     part->close = randomuser_close;
-    struct randomuser_server_options options = {.host = mr_str_from(part->host), .port = part->port};
+    struct randomuser_server_options options = {.host = mr_str_from(part->host),
+                                                .port = part->port};
     mr_err err = randomuser_server_open(part->loop, &options, &part->randomuser);
     return part_run(part, err, err == MR_OK ? randomuser_server_port(part->randomuser) : 0);
 }
@@ -187,8 +191,10 @@ static void print_commands(struct mr_buf *out)
 {
     mr_buf_cstr(out, "# The command line\n\nPrinted by `millrace docs commands`.\n\n```\n");
     up_options_help(NULL, out);
-    mr_buf_cstr(out, "```\n\nExit status: 0 all is well; 1 trouble on the way (a port, a disk, a folder, a server); 2 a wrong "
-                     "command line or a wrong pipeline file; 3 tests of a pipeline file that fail.\n");
+    mr_buf_cstr(out,
+                "```\n\nExit status: 0 all is well; 1 trouble on the way (a port, a disk, a "
+                "folder, a server); 2 a wrong "
+                "command line or a wrong pipeline file; 3 tests of a pipeline file that fail.\n");
 }
 
 static void print_metrics(struct mr_buf *out)
@@ -203,7 +209,8 @@ static void print_metrics(struct mr_buf *out)
 #undef COUNTER
 #undef GAUGE
     };
-    mr_buf_cstr(out, "# Metrics\n\nPrinted by `millrace docs metrics`; served on `/metrics` of the console's port.\n\n| name | kind | what it counts |\n|---|---|---|\n");
+    mr_buf_cstr(out, "# Metrics\n\nPrinted by `millrace docs metrics`; served on `/metrics` of the "
+                     "console's port.\n\n| name | kind | what it counts |\n|---|---|---|\n");
     for (size_t i = 0; i < mr_count_of(rows); i++)
         mr_buf_printf(out, "| `%s` | %s | %s |\n", rows[i].name, rows[i].kind, rows[i].help);
 }
@@ -218,7 +225,8 @@ static void print_limits(struct mr_buf *out)
 #define LIMIT(name, value, text) {#name, value, text},
 #include "base/limits.def"
     };
-    mr_buf_cstr(out, "# Limits\n\nPrinted by `millrace docs limits`: sizes that a stranger may choose, and how far.\n\n| limit | value | of what |\n|---|---|---|\n");
+    mr_buf_cstr(out, "# Limits\n\nPrinted by `millrace docs limits`: sizes that a stranger may "
+                     "choose, and how far.\n\n| limit | value | of what |\n|---|---|---|\n");
     for (size_t i = 0; i < mr_count_of(rows); i++)
         mr_buf_printf(out, "| `%s` | %lld | %s |\n", rows[i].name, rows[i].value, rows[i].text);
 }
@@ -228,8 +236,11 @@ int up_command_docs(int argc, char **argv)
     static const struct {
         const char *name;
         void (*print)(struct mr_buf *out);
-    } pages[] = {{"commands", print_commands}, {"limits", print_limits}, {"metrics", print_metrics},
-                 {"pipeline", pipeline_print_docs}, {"sql", sql_print_docs}};
+    } pages[] = {{"commands", print_commands},
+                 {"limits", print_limits},
+                 {"metrics", print_metrics},
+                 {"pipeline", pipeline_print_docs},
+                 {"sql", sql_print_docs}};
     for (size_t i = 0; i < mr_count_of(pages); i++) {
         struct mr_buf out = {0};
         if (argc < 1) {
@@ -242,7 +253,8 @@ int up_command_docs(int argc, char **argv)
         }
     }
     if (argc >= 1)
-        fprintf(stderr, "millrace docs: there is no page `%s`; `millrace docs` lists them\n", argv[0]);
+        fprintf(stderr, "millrace docs: there is no page `%s`; `millrace docs` lists them\n",
+                argv[0]);
     return argc >= 1 ? 2 : 0;
 }
 

@@ -18,12 +18,12 @@
 /* The seams, in the order in which they are shown. */
 enum up_seam_id { UP_RANDOMUSER, UP_POSTGRES, UP_KAFKA, UP_REGISTRY, UP_CASSANDRA, UP_SEAM_COUNT };
 struct up_seam {
-    const char *word;                   /* in `connections:` and on the command line */
+    const char *word; /* in `connections:` and on the command line */
     bool embedded;
-    bool needed;                        /* by a pipeline */
+    bool needed; /* by a pipeline */
     bool ready;
-    mr_str address;                     /* as its clients are told */
-    mr_str shown;                       /* the same without a password */
+    mr_str address; /* as its clients are told */
+    mr_str shown;   /* the same without a password */
 };
 struct up_file {
     const char *path;
@@ -33,8 +33,8 @@ struct up_file {
 /* A capture or a stream that runs. */
 struct up_stage {
     const struct up_file *file;
-    size_t stream;                      /* index in its pipeline */
-    struct capture *capture;            /* NULL: a stream of the engine */
+    size_t stream;           /* index in its pipeline */
+    struct capture *capture; /* NULL: a stream of the engine */
     bool started;
 };
 /* Copies of what the stages last told; read on the work loop. */
@@ -51,16 +51,16 @@ struct up {
     struct up_seam seams[UP_SEAM_COUNT];
     struct up_file files[UP_FILES_MAX];
     int file_count;
-    int64_t started_us;                 /* wall */
+    int64_t started_us; /* wall */
 
-    struct mr_loop *front;              /* the main thread: signals and the terminal */
+    struct mr_loop *front; /* the main thread: signals and the terminal */
     struct mr_loop *log, *tables, *sql, *work;
     struct mr_disk *disk, *postgres_disk;
 
-    struct broker_server *broker;       /* on log */
-    struct store_server *store;         /* on tables */
-    struct engine *engine;              /* on sql */
-    struct registry_server *registry;   /* on work, as all below */
+    struct broker_server *broker;     /* on log */
+    struct store_server *store;       /* on tables */
+    struct engine *engine;            /* on sql */
+    struct registry_server *registry; /* on work, as all below */
     struct randomuser_server *randomuser;
     struct postgres_server *postgres;
     struct net_http *http;
@@ -71,25 +71,25 @@ struct up {
 
     struct mr_task broker_ask, broker_ready, store_ask, store_ready;
     bool broker_is_ready, store_is_ready;
-    struct mr_job postgres_job;         /* starts it; later looks after it */
+    struct mr_job postgres_job; /* starts it; later looks after it */
     struct mr_job postgres_stop_job;
     bool postgres_is_ready, postgres_busy;
     mr_err postgres_err;
     char postgres_why[512];
-    struct mr_timer look;               /* what is ready now; then the refresh of the status */
+    struct mr_timer look; /* what is ready now; then the refresh of the status */
     struct up_stage *stages;
     size_t stage_count;
     bool stages_begun, engine_begun, scheduler_begun;
-    bool ready;                         /* every seam and stage answered once */
-    int64_t ready_us;                   /* wall */
+    bool ready;       /* every seam and stage answered once */
+    int64_t ready_us; /* wall */
     struct engine_reply status_reply;
     bool status_asked;
     struct up_status status;
 
-    struct mr_task stop_task;           /* from the front: begins the stop */
-    struct mr_task front_stop;          /* to the front: all is stopped */
-    struct mr_task step_done;           /* one part has stopped */
-    int stopping;                       /* which part is being stopped; 0: none */
+    struct mr_task stop_task;  /* from the front: begins the stop */
+    struct mr_task front_stop; /* to the front: all is stopped */
+    struct mr_task step_done;  /* one part has stopped */
+    int stopping;              /* which part is being stopped; 0: none */
     size_t stopping_stage;
     int exit_status;
 };

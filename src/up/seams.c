@@ -29,11 +29,15 @@ static mr_err from_file(struct up *up, const struct up_file *file)
         while (id < UP_SEAM_COUNT && !mr_str_equal(pair->name.text, mr_str_from(words[id])))
             id++;
         if (id == UP_SEAM_COUNT)
-            return mr_fail(MR_INVALID, "%s:%u:%u: there is no connection `%.*s`; expected one of: randomuser, postgres, kafka, registry, cassandra",
-                           file->path, pair->name.place.line, pair->name.place.column, MR_STR_ARG(pair->name.text));
-        if (up->seams[id].address.length > 0 && !mr_str_equal(up->seams[id].address, pair->value.text))
-            return mr_fail(MR_INVALID, "%s:%u:%u: `%s` is at another address in another file", file->path,
-                           pair->name.place.line, pair->name.place.column, words[id]);
+            return mr_fail(MR_INVALID,
+                           "%s:%u:%u: there is no connection `%.*s`; expected one of: randomuser, "
+                           "postgres, kafka, registry, cassandra",
+                           file->path, pair->name.place.line, pair->name.place.column,
+                           MR_STR_ARG(pair->name.text));
+        if (up->seams[id].address.length > 0 &&
+            !mr_str_equal(up->seams[id].address, pair->value.text))
+            return mr_fail(MR_INVALID, "%s:%u:%u: `%s` is at another address in another file",
+                           file->path, pair->name.place.line, pair->name.place.column, words[id]);
         up->seams[id].address = pair->value.text;
     }
     return MR_OK;
@@ -47,9 +51,11 @@ static void find_needs(struct up *up)
         const struct pipeline *pipeline = up->files[f].pipeline;
         for (size_t i = 0; i < pipeline->step_count; i++) {
             const struct pipeline_step *step = &pipeline->steps[i];
-            bool stand_in = step->verb == PIPELINE_GET && mr_str_starts(step->work.text, MR_STR("randomuser/"));
+            bool stand_in = step->verb == PIPELINE_GET &&
+                            mr_str_starts(step->work.text, MR_STR("randomuser/"));
             up->seams[UP_RANDOMUSER].needed |= stand_in;
-            up->seams[UP_POSTGRES].needed |= step->verb == PIPELINE_SQL || step->verb == PIPELINE_REQUIRE ||
+            up->seams[UP_POSTGRES].needed |= step->verb == PIPELINE_SQL ||
+                                             step->verb == PIPELINE_REQUIRE ||
                                              step->into.connection.length > 0;
         }
         for (size_t i = 0; i < pipeline->stream_count; i++) {
@@ -57,7 +63,8 @@ static void find_needs(struct up *up)
             up->seams[UP_REGISTRY].needed = true;
             up->seams[UP_POSTGRES].needed |= stream->capture.connection.length > 0;
             for (size_t j = 0; j < stream->into_count; j++)
-                up->seams[UP_CASSANDRA].needed |= mr_str_equal(stream->into[j].connection, MR_STR("cassandra"));
+                up->seams[UP_CASSANDRA].needed |= mr_str_equal(stream->into[j].connection,
+                                                               MR_STR("cassandra"));
         }
     }
 }
@@ -75,7 +82,8 @@ mr_err up_seams_resolve(struct up *up)
         seam->word = words[id];
         if (given(up, id) != NULL)
             seam->address = mr_str_from(given(up, id));
-        seam->embedded = seam->address.length == 0 || mr_str_equal(seam->address, MR_STR("embedded"));
+        seam->embedded = seam->address.length == 0 ||
+                         mr_str_equal(seam->address, MR_STR("embedded"));
         if (seam->embedded)
             seam->address = MR_STR_NULL;
         seam->shown = seam->address;
@@ -83,7 +91,8 @@ mr_err up_seams_resolve(struct up *up)
     }
     if (!up->seams[UP_POSTGRES].embedded) {
         struct mr_buf shown = {0};
-        err = postgres_address_parse(&up->arena, up->seams[UP_POSTGRES].address, NULL, &up->postgres_address);
+        err = postgres_address_parse(&up->arena, up->seams[UP_POSTGRES].address, NULL,
+                                     &up->postgres_address);
         if (err == MR_OK)
             postgres_address_print(&shown, &up->postgres_address);
         up->seams[UP_POSTGRES].shown = mr_arena_str(&up->arena, mr_buf_as_str(&shown));
@@ -92,7 +101,8 @@ mr_err up_seams_resolve(struct up *up)
     }
     struct up_seam *registry = &up->seams[UP_REGISTRY];
     if (!registry->embedded && mr_str_find(registry->address, MR_STR("://")) < 0)
-        registry->shown = registry->address = mr_arena_printf(&up->arena, "http://%.*s", MR_STR_ARG(registry->address));
+        registry->shown = registry->address = mr_arena_printf(&up->arena, "http://%.*s",
+                                                              MR_STR_ARG(registry->address));
     return err;
 }
 
@@ -105,7 +115,8 @@ static mr_str reach(struct up *up, const char *scheme, uint16_t port)
     if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "*") == 0 || strcmp(host, "::") == 0)
         host = "127.0.0.1";
     bool six = strchr(host, ':') != NULL;
-    return mr_arena_printf(&up->arena, "%s%s%s%s:%u", scheme, six ? "[" : "", host, six ? "]" : "", port);
+    return mr_arena_printf(&up->arena, "%s%s%s%s:%u", scheme, six ? "[" : "", host, six ? "]" : "",
+                           port);
 }
 
 static mr_err open_kafka(struct up *up)
@@ -128,7 +139,8 @@ static mr_err open_kafka(struct up *up)
 static mr_err open_registry(struct up *up)
 {
     struct up_seam *seam = &up->seams[UP_REGISTRY];
-    struct registry_server_options options = {.host = mr_str_from(up->host), .kafka = up->seams[UP_KAFKA].address};
+    struct registry_server_options options = {.host = mr_str_from(up->host),
+                                              .kafka = up->seams[UP_KAFKA].address};
     mr_err err = up_options_port(&up->options, UP_PORT_REGISTRY, false, &options.port);
     if (err == MR_OK)
         err = registry_server_open(up->work, &options, &up->registry);

@@ -20,13 +20,13 @@ static void broker_is_ready(struct mr_task *task)
     mr_container(task, struct up, broker_ready)->broker_is_ready = true;
 }
 
-static void broker_says(struct mr_task *task)       /* on the log's loop */
+static void broker_says(struct mr_task *task) /* on the log's loop */
 {
     struct up *up = mr_container(task, struct up, broker_ask);
     mr_loop_post(up->work, &up->broker_ready);
 }
 
-static void broker_ask(struct mr_task *task)        /* on the log's loop */
+static void broker_ask(struct mr_task *task) /* on the log's loop */
 {
     struct up *up = mr_container(task, struct up, broker_ask);
     task->run = broker_says;
@@ -38,13 +38,13 @@ static void store_is_ready(struct mr_task *task)
     mr_container(task, struct up, store_ready)->store_is_ready = true;
 }
 
-static void store_says(struct mr_task *task)        /* on the store's loop */
+static void store_says(struct mr_task *task) /* on the store's loop */
 {
     struct up *up = mr_container(task, struct up, store_ask);
     mr_loop_post(up->work, &up->store_ready);
 }
 
-static void store_ask(struct mr_task *task)         /* on the store's loop */
+static void store_ask(struct mr_task *task) /* on the store's loop */
 {
     struct up *up = mr_container(task, struct up, store_ask);
     task->run = store_says;
@@ -53,7 +53,7 @@ static void store_ask(struct mr_task *task)         /* on the store's loop */
 
 /* ---- PostgreSQL, on a thread of its own ---- */
 
-static void postgres_work(struct mr_job *job)       /* on the PostgreSQL thread */
+static void postgres_work(struct mr_job *job) /* on the PostgreSQL thread */
 {
     struct up *up = mr_container(job, struct up, postgres_job);
     struct postgres_server_options options = {.folder = up->folder};
@@ -105,7 +105,8 @@ static void postgres_submit(struct up *up)
     if (up->postgres_busy)
         return;
     up->postgres_busy = true;
-    up->postgres_job = (struct mr_job){.work = postgres_work, .done = postgres_done, .loop = up->work};
+    up->postgres_job = (struct mr_job){
+        .work = postgres_work, .done = postgres_done, .loop = up->work};
     mr_disk_submit(up->postgres_disk, &up->postgres_job);
 }
 
@@ -116,7 +117,8 @@ static bool step_makes(const struct up *up, const struct pipeline_target *table)
     for (int f = 0; f < up->file_count; f++)
         for (size_t i = 0; i < up->files[f].pipeline->step_count; i++) {
             const struct pipeline_target *into = &up->files[f].pipeline->steps[i].into;
-            if (mr_str_equal(into->container, table->container) && mr_str_equal(into->name, table->name))
+            if (mr_str_equal(into->container, table->container) &&
+                mr_str_equal(into->name, table->name))
                 return true;
         }
     return false;
@@ -185,7 +187,8 @@ static void streams_begin(struct up *up)
 static mr_err scheduler_add_file(struct up *up, const struct up_file *file)
 {
     const struct pipeline *pipeline = file->pipeline;
-    struct scheduler_step_spec *steps = mr_arena_array(&up->arena, struct scheduler_step_spec, pipeline->step_count + 1);
+    struct scheduler_step_spec *steps = mr_arena_array(&up->arena, struct scheduler_step_spec,
+                                                       pipeline->step_count + 1);
     struct scheduler_pipeline_spec spec = {
         .name = pipeline->name,
         .about = pipeline->about,
@@ -204,12 +207,15 @@ static mr_err scheduler_add_file(struct up *up, const struct up_file *file)
             .name = step->name,
             .verb = (enum scheduler_verb)step->verb,
             .work = step->verb == PIPELINE_GET
-                        ? pipeline_url(&up->arena, step->work.text, MR_STR("randomuser"), up->seams[UP_RANDOMUSER].address)
+                        ? pipeline_url(&up->arena, step->work.text, MR_STR("randomuser"),
+                                       up->seams[UP_RANDOMUSER].address)
                         : step->work.text,
             .each = step->each.text,
             .table = step->into.connection.length == 0
                          ? MR_STR_NULL
-                         : mr_arena_printf(&up->arena, "%.*s.%.*s", MR_STR_ARG(step->into.container), MR_STR_ARG(step->into.name)),
+                         : mr_arena_printf(&up->arena, "%.*s.%.*s",
+                                           MR_STR_ARG(step->into.container),
+                                           MR_STR_ARG(step->into.name)),
             .key = step->key,
             .timeout_us = step->timeout_us,
             .retries = step->retry.times,
@@ -256,16 +262,19 @@ static void stage_reason(struct up *up, const struct up_stage *stage, struct mr_
         if (stage->capture != NULL)
             capture_status(stage->capture, &status);
         if (status.state != CAPTURE_STREAMING && status.state != CAPTURE_SNAPSHOT)
-            mr_buf_printf(out, "capture %.*s: %s%s%s\n", MR_STR_ARG(stream->name), capture_state_name(status.state),
-                          status.sentence[0] != '\0' ? ": " : "", status.sentence);
+            mr_buf_printf(out, "capture %.*s: %s%s%s\n", MR_STR_ARG(stream->name),
+                          capture_state_name(status.state), status.sentence[0] != '\0' ? ": " : "",
+                          status.sentence);
         return;
     }
     const struct engine_status *status = stream_status(up, stream->name);
     if (status == NULL)
         mr_buf_printf(out, "stream %.*s: starting\n", MR_STR_ARG(stream->name));
-    else if (status->state != ENGINE_RUNNING && status->state != ENGINE_CHECKPOINTING && status->state != ENGINE_PAUSED)
-        mr_buf_printf(out, "stream %.*s: %s%s%.*s\n", MR_STR_ARG(stream->name), engine_state_word(status->state),
-                      status->error.length > 0 ? ": " : "", MR_STR_ARG(status->error));
+    else if (status->state != ENGINE_RUNNING && status->state != ENGINE_CHECKPOINTING &&
+             status->state != ENGINE_PAUSED)
+        mr_buf_printf(out, "stream %.*s: %s%s%.*s\n", MR_STR_ARG(stream->name),
+                      engine_state_word(status->state), status->error.length > 0 ? ": " : "",
+                      MR_STR_ARG(status->error));
 }
 
 void up_stages_reasons(struct up *up, struct mr_buf *out)
@@ -301,7 +310,8 @@ static void say_ready(struct up *up)
     if (reasons.length == 0) {
         up->ready = true;
         up->ready_us = mr_clock_wall_us(mr_loop_clock(up->work));
-        mr_log(MR_LOG_INFO, "up", "ready after %lld ms", (long long)((up->ready_us - up->started_us) / 1000));
+        mr_log(MR_LOG_INFO, "up", "ready after %lld ms",
+               (long long)((up->ready_us - up->started_us) / 1000));
     }
     mr_buf_fini(&reasons);
 }
@@ -326,7 +336,8 @@ static void look(struct mr_timer *timer)
         up_status_ask(up);
     if (!up->ready && up->stages_begun && up->engine_begun && up->scheduler_begun)
         say_ready(up);
-    if (up->ready && up->postgres != NULL && mr_loop_now_us(up->work) % POSTGRES_LOOK_US < REFRESH_US)
+    if (up->ready && up->postgres != NULL &&
+        mr_loop_now_us(up->work) % POSTGRES_LOOK_US < REFRESH_US)
         postgres_submit(up);
     mr_timer_start(up->work, timer, up->ready ? REFRESH_US : LOOK_US);
 }
@@ -339,8 +350,8 @@ void up_stages_begin(struct up *up)
     up->stages = mr_arena_array(&up->arena, struct up_stage, count + 1);
     for (int f = 0; f < up->file_count; f++)
         for (size_t i = 0; i < up->files[f].plan->count; i++)
-            up->stages[up->stage_count++] =
-                (struct up_stage){.file = &up->files[f], .stream = up->files[f].plan->order[i]};
+            up->stages[up->stage_count++] = (struct up_stage){
+                .file = &up->files[f], .stream = up->files[f].plan->order[i]};
     up->broker_ready.run = broker_is_ready;
     up->broker_ask.run = broker_ask;
     up->store_ready.run = store_is_ready;
@@ -426,7 +437,7 @@ static bool stop_captures(struct up *up)
         if (stage->capture != NULL) {
             struct capture *capture = stage->capture;
             stage->capture = NULL;
-            up->stopping--;             /* come back for the next one */
+            up->stopping--; /* come back for the next one */
             capture_close(capture, &up->step_done);
             return true;
         }
@@ -477,7 +488,8 @@ static bool stop_part(struct up *up, int part)
         if (up->postgres == NULL && !up->postgres_busy)
             return false;
         /* Behind whatever the PostgreSQL thread does now; a second job, as the first may still run. */
-        up->postgres_stop_job = (struct mr_job){.work = postgres_stop, .done = postgres_stopped, .loop = up->work};
+        up->postgres_stop_job = (struct mr_job){
+            .work = postgres_stop, .done = postgres_stopped, .loop = up->work};
         mr_disk_submit(up->postgres_disk, &up->postgres_stop_job);
         return true;
     default:

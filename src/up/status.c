@@ -48,7 +48,8 @@ static int64_t counter(enum mr_metric metric, const char *label, mr_str name)
 static int64_t step_counter(enum mr_metric metric, const struct pipeline *pipeline, mr_str step)
 {
     char labels[512];
-    snprintf(labels, sizeof labels, "pipeline=\"%.*s\",step=\"%.*s\"", MR_STR_ARG(pipeline->name), MR_STR_ARG(step));
+    snprintf(labels, sizeof labels, "pipeline=\"%.*s\",step=\"%.*s\"", MR_STR_ARG(pipeline->name),
+             MR_STR_ARG(step));
     return mr_counter_read(mr_counter_get(metric, mr_str_from(labels)));
 }
 
@@ -72,8 +73,8 @@ struct graph {
     struct mr_buf edges;
 };
 
-static void node_open(struct graph *graph, const char *kind, const char *prefix, mr_str name, mr_str about, mr_str where,
-                      const char *state, mr_str error)
+static void node_open(struct graph *graph, const char *kind, const char *prefix, mr_str name,
+                      mr_str about, mr_str where, const char *state, mr_str error)
 {
     char id[400];
     snprintf(id, sizeof id, "%s%.*s", prefix, MR_STR_ARG(name));
@@ -100,7 +101,8 @@ static void node_close(struct graph *graph)
     mr_buf_cstr(graph->out, "}}");
 }
 
-static void edge(struct graph *graph, const char *from_prefix, mr_str from, const char *to_prefix, mr_str to)
+static void edge(struct graph *graph, const char *from_prefix, mr_str from, const char *to_prefix,
+                 mr_str to)
 {
     char text[400];
     mr_buf_cstr(&graph->edges, graph->edges.length == 0 ? "[" : ",[");
@@ -116,7 +118,8 @@ static mr_str table_name(struct mr_arena *arena, const struct pipeline_target *t
 {
     return target->container.length == 0
                ? target->name
-               : mr_arena_printf(arena, "%.*s.%.*s", MR_STR_ARG(target->container), MR_STR_ARG(target->name));
+               : mr_arena_printf(arena, "%.*s.%.*s", MR_STR_ARG(target->container),
+                                 MR_STR_ARG(target->name));
 }
 
 /* The host of a URL, or the connection's word in "randomuser/api/". */
@@ -128,23 +131,29 @@ static mr_str source_name(mr_str url)
     return slash < 0 ? rest : mr_str_slice(rest, 0, (size_t)slash);
 }
 
-static void step_nodes(struct up *up, const struct pipeline *pipeline, struct mr_arena *arena, struct graph *graph)
+static void step_nodes(struct up *up, const struct pipeline *pipeline, struct mr_arena *arena,
+                       struct graph *graph)
 {
     mr_str made[64];
     size_t made_count = 0;
     for (size_t i = 0; i < pipeline->step_count; i++) {
         const struct pipeline_step *step = &pipeline->steps[i];
-        mr_str table = step->into.connection.length == 0 ? MR_STR_NULL : table_name(arena, &step->into);
+        mr_str table = step->into.connection.length == 0 ? MR_STR_NULL
+                                                         : table_name(arena, &step->into);
         if (step->verb == PIPELINE_GET) {
             mr_str source = source_name(step->work.text);
             bool stand_in = mr_str_equal(source, MR_STR("randomuser"));
             node_open(graph, "source", "source:", source,
-                      stand_in && up->seams[UP_RANDOMUSER].embedded ? MR_STR("The stand-in for randomuser.me") : MR_STR_NULL,
-                      stand_in ? up->seams[UP_RANDOMUSER].shown : step->work.text, "ready", MR_STR_NULL);
+                      stand_in && up->seams[UP_RANDOMUSER].embedded
+                          ? MR_STR("The stand-in for randomuser.me")
+                          : MR_STR_NULL,
+                      stand_in ? up->seams[UP_RANDOMUSER].shown : step->work.text, "ready",
+                      MR_STR_NULL);
             node_close(graph);
             edge(graph, "source:", source, "step:", step->name);
         }
-        node_open(graph, "step", "step:", step->name, step->about, MR_STR_NULL, "scheduled", MR_STR_NULL);
+        node_open(graph, "step", "step:", step->name, step->about, MR_STR_NULL, "scheduled",
+                  MR_STR_NULL);
         node_count(graph, true, "fetched", step_counter(MR_METRIC_FETCHED, pipeline, step->name));
         node_count(graph, false, "rows", step_counter(MR_METRIC_ROWS, pipeline, step->name));
         node_close(graph);
@@ -158,7 +167,8 @@ static void step_nodes(struct up *up, const struct pipeline *pipeline, struct mr
             there = there || mr_str_equal(made[j], table);
         if (!there && made_count < mr_count_of(made)) {
             made[made_count++] = table;
-            node_open(graph, "table", "table:", table, MR_STR("PostgreSQL"), up->seams[UP_POSTGRES].shown,
+            node_open(graph, "table", "table:", table, MR_STR("PostgreSQL"),
+                      up->seams[UP_POSTGRES].shown,
                       up->seams[UP_POSTGRES].ready ? "ready" : "starting", MR_STR_NULL);
             node_count(graph, true, "rows", step_counter(MR_METRIC_ROWS, pipeline, step->name));
             node_close(graph);
@@ -166,47 +176,55 @@ static void step_nodes(struct up *up, const struct pipeline *pipeline, struct mr
     }
 }
 
-static void capture_node(struct up *up, const struct up_stage *stage, struct mr_arena *arena, struct graph *graph)
+static void capture_node(struct up *up, const struct up_stage *stage, struct mr_arena *arena,
+                         struct graph *graph)
 {
     const struct pipeline_stream *stream = &stage->file->pipeline->streams[stage->stream];
     struct capture_status status = {.state = CAPTURE_CONNECTING};
     mr_str table = table_name(arena, &stream->capture);
     if (stage->capture != NULL)
         capture_status(stage->capture, &status);
-    node_open(graph, "capture", "capture:", stream->name, stream->about, up->seams[UP_POSTGRES].shown,
-              capture_state_name(status.state), mr_str_from(status.sentence));
+    node_open(graph, "capture", "capture:", stream->name, stream->about,
+              up->seams[UP_POSTGRES].shown, capture_state_name(status.state),
+              mr_str_from(status.sentence));
     node_count(graph, true, "changes", (int64_t)status.changes);
     node_count(graph, false, "events", (int64_t)status.events);
     node_count(graph, false, "slot_lag_bytes", status.slot_lag_bytes);
     node_close(graph);
     edge(graph, "table:", table, "capture:", stream->name);
     edge(graph, "capture:", stream->name, "topic:", stream->name);
-    node_open(graph, "topic", "topic:", stream->name, MR_STR_NULL, up->seams[UP_KAFKA].shown, "ready", MR_STR_NULL);
+    node_open(graph, "topic", "topic:", stream->name, MR_STR_NULL, up->seams[UP_KAFKA].shown,
+              "ready", MR_STR_NULL);
     node_count(graph, true, "events", (int64_t)status.events);
     node_close(graph);
 }
 
-static void stream_node(struct up *up, const struct up_stage *stage, struct mr_arena *arena, struct graph *graph)
+static void stream_node(struct up *up, const struct up_stage *stage, struct mr_arena *arena,
+                        struct graph *graph)
 {
     const struct pipeline *pipeline = stage->file->pipeline;
     const struct pipeline_stream *stream = &pipeline->streams[stage->stream];
-    const struct engine_status none = {.error = MR_STR_NULL}, *status = stream_status(up, stream->name);
+    const struct engine_status none = {.error = MR_STR_NULL},
+                               *status = stream_status(up, stream->name);
     if (status == NULL)
         status = &none;
-    node_open(graph, "stream", "stream:", stream->name, stream->about, MR_STR("Spark SQL, embedded engine"),
-              engine_state_word(status->state), status->error);
+    node_open(graph, "stream", "stream:", stream->name, stream->about,
+              MR_STR("Spark SQL, embedded engine"), engine_state_word(status->state),
+              status->error);
     node_count(graph, true, "in", status->records_in);
     node_count(graph, false, "results", status->records_out);
     node_count(graph, false, "dead", status->dead);
     node_count(graph, false, "late", status->late);
     node_count(graph, false, "lag", status->lag);
     node_count(graph, false, "groups", status->groups);
-    node_count(graph, false, "latency_us", counter(MR_METRIC_STREAM_LATENCY, "stream", stream->name));
+    node_count(graph, false, "latency_us",
+               counter(MR_METRIC_STREAM_LATENCY, "stream", stream->name));
     node_close(graph);
     for (size_t i = 0; i < stream->input_count; i++)
         edge(graph, "topic:", pipeline->streams[stream->inputs[i]].name, "stream:", stream->name);
     if (!stream->topic_none) {
-        node_open(graph, "topic", "topic:", stream->name, MR_STR_NULL, up->seams[UP_KAFKA].shown, "ready", MR_STR_NULL);
+        node_open(graph, "topic", "topic:", stream->name, MR_STR_NULL, up->seams[UP_KAFKA].shown,
+                  "ready", MR_STR_NULL);
         node_count(graph, true, "results", status->records_out);
         node_close(graph);
         edge(graph, "stream:", stream->name, "topic:", stream->name);
@@ -216,7 +234,8 @@ static void stream_node(struct up *up, const struct up_stage *stage, struct mr_a
         mr_str name = mr_arena_printf(arena, "%.*s/%.*s", MR_STR_ARG(stream->into[i].connection),
                                       MR_STR_ARG(table_name(arena, &stream->into[i])));
         node_open(graph, "sink", "sink:", name, MR_STR_NULL,
-                  cassandra ? up->seams[UP_CASSANDRA].shown : up->seams[UP_KAFKA].shown, "ready", MR_STR_NULL);
+                  cassandra ? up->seams[UP_CASSANDRA].shown : up->seams[UP_KAFKA].shown, "ready",
+                  MR_STR_NULL);
         node_count(graph, true, "table_rows", status->rows);
         node_close(graph);
         edge(graph, "stream:", stream->name, "sink:", name);
@@ -226,14 +245,16 @@ static void stream_node(struct up *up, const struct up_stage *stage, struct mr_a
 static void schedule_text(const struct pipeline *pipeline, struct mr_buf *out)
 {
     if (pipeline->at.text.length > 0)
-        mr_buf_printf(out, "at %.*s (%.*s)", MR_STR_ARG(pipeline->at.text), MR_STR_ARG(pipeline->timezone.text));
+        mr_buf_printf(out, "at %.*s (%.*s)", MR_STR_ARG(pipeline->at.text),
+                      MR_STR_ARG(pipeline->timezone.text));
     else if (pipeline->every_us > 0)
         mr_buf_printf(out, "every %.10g s", (double)pipeline->every_us / 1e6);
     else
         mr_buf_cstr(out, "by hand");
 }
 
-static void pipeline_json(struct up *up, const struct up_file *file, struct mr_arena *arena, struct mr_buf *out)
+static void pipeline_json(struct up *up, const struct up_file *file, struct mr_arena *arena,
+                          struct mr_buf *out)
 {
     const struct pipeline *pipeline = file->pipeline;
     struct graph graph = {.out = out};
@@ -254,8 +275,10 @@ static void pipeline_json(struct up *up, const struct up_file *file, struct mr_a
     mr_buf_json(out, mr_str_from(file->path));
     mr_buf_cstr(out, ",\"schedule\":");
     mr_buf_json(out, mr_buf_as_str(&schedule));
-    mr_buf_printf(out, ",\"paused\":%s,\"next_due\":%s%s%s,\"steps\":%zu,\"nodes\":[", paused ? "true" : "false",
-                  when[0] != '\0' ? "\"" : "", when[0] != '\0' ? when : "null", when[0] != '\0' ? "\"" : "", pipeline->step_count);
+    mr_buf_printf(out, ",\"paused\":%s,\"next_due\":%s%s%s,\"steps\":%zu,\"nodes\":[",
+                  paused ? "true" : "false", when[0] != '\0' ? "\"" : "",
+                  when[0] != '\0' ? when : "null", when[0] != '\0' ? "\"" : "",
+                  pipeline->step_count);
     step_nodes(up, pipeline, arena, &graph);
     for (size_t i = 0; i < up->stage_count; i++) {
         if (up->stages[i].file != file)
@@ -296,8 +319,9 @@ void up_status_json(struct up *up, struct mr_buf *out)
     mr_arena_init(&arena);
     mr_time_format(up->started_us, 3, started);
     mr_time_format(mr_clock_wall_us(mr_loop_clock(up->work)), 3, now);
-    mr_buf_printf(out, "{\"version\":\"%s\",\"started\":\"%s\",\"now\":\"%s\",\"memory_bytes\":%zu,", UP_VERSION, started,
-                  now, memory_bytes());
+    mr_buf_printf(out,
+                  "{\"version\":\"%s\",\"started\":\"%s\",\"now\":\"%s\",\"memory_bytes\":%zu,",
+                  UP_VERSION, started, now, memory_bytes());
     reasons_json(up, out);
     mr_buf_cstr(out, "\"data\":");
     mr_buf_json(out, mr_str_from(up->folder));
@@ -306,8 +330,9 @@ void up_status_json(struct up *up, struct mr_buf *out)
         const struct up_seam *seam = &up->seams[id];
         if (!seam->needed)
             continue;
-        mr_buf_printf(out, "%s{\"name\":\"%s\",\"embedded\":%s,\"ready\":%s,\"address\":", count++ == 0 ? "" : ",",
-                      seam->word, seam->embedded ? "true" : "false", seam->ready ? "true" : "false");
+        mr_buf_printf(out, "%s{\"name\":\"%s\",\"embedded\":%s,\"ready\":%s,\"address\":",
+                      count++ == 0 ? "" : ",", seam->word, seam->embedded ? "true" : "false",
+                      seam->ready ? "true" : "false");
         mr_buf_json(out, seam->shown);
         mr_buf_u8(out, '}');
     }
@@ -325,7 +350,8 @@ void up_status_json(struct up *up, struct mr_buf *out)
 static void grouped(int64_t number, char out[32])
 {
     char digits[32];
-    int length = snprintf(digits, sizeof digits, "%lld", (long long)(number < 0 ? 0 : number)), at = 0;
+    int length = snprintf(digits, sizeof digits, "%lld", (long long)(number < 0 ? 0 : number)),
+        at = 0;
     for (int i = 0; i < length; i++) {
         if (i > 0 && (length - i) % 3 == 0)
             out[at++] = ',';
@@ -348,16 +374,20 @@ static void text_line(struct mr_buf *out, const char *kind, mr_str name, mr_str 
 
 static void text_error(struct mr_buf *out, const char *state, mr_str error, bool color)
 {
-    mr_buf_printf(out, "\n           %s%s: %.*s%s", color ? "\033[33m" : "", state, MR_STR_ARG(error), color ? "\033[0m" : "");
+    mr_buf_printf(out, "\n           %s%s: %.*s%s", color ? "\033[33m" : "", state,
+                  MR_STR_ARG(error), color ? "\033[0m" : "");
 }
 
-static void step_text(struct up *up, const struct pipeline *pipeline, struct mr_arena *arena, struct mr_buf *out)
+static void step_text(struct up *up, const struct pipeline *pipeline, struct mr_arena *arena,
+                      struct mr_buf *out)
 {
     for (size_t i = 0; i < pipeline->step_count; i++) {
         const struct pipeline_step *step = &pipeline->steps[i];
-        bool stand_in = step->verb == PIPELINE_GET && mr_str_starts(step->work.text, MR_STR("randomuser/"));
+        bool stand_in = step->verb == PIPELINE_GET &&
+                        mr_str_starts(step->work.text, MR_STR("randomuser/"));
         if (stand_in)
-            text_line(out, "source", up->seams[UP_RANDOMUSER].embedded ? MR_STR("stand-in") : MR_STR("randomuser"),
+            text_line(out, "source",
+                      up->seams[UP_RANDOMUSER].embedded ? MR_STR("stand-in") : MR_STR("randomuser"),
                       up->seams[UP_RANDOMUSER].shown);
         else
             text_line(out, "step", step->name, step->work.text);
@@ -365,21 +395,24 @@ static void step_text(struct up *up, const struct pipeline *pipeline, struct mr_
         mr_buf_u8(out, '\n');
         if (step->into.connection.length == 0)
             continue;
-        text_line(out, "table", table_name(arena, &step->into),
-                  mr_arena_printf(arena, "PostgreSQL %.*s", MR_STR_ARG(up->seams[UP_POSTGRES].shown)));
+        text_line(
+            out, "table", table_name(arena, &step->into),
+            mr_arena_printf(arena, "PostgreSQL %.*s", MR_STR_ARG(up->seams[UP_POSTGRES].shown)));
         text_count(out, "rows", step_counter(MR_METRIC_ROWS, pipeline, step->name));
         mr_buf_u8(out, '\n');
     }
 }
 
-static void stage_text(struct up *up, const struct up_stage *stage, struct mr_arena *arena, bool color, struct mr_buf *out)
+static void stage_text(struct up *up, const struct up_stage *stage, struct mr_arena *arena,
+                       bool color, struct mr_buf *out)
 {
     const struct pipeline_stream *stream = &stage->file->pipeline->streams[stage->stream];
     if (stream->sql.text.length == 0) {
         struct capture_status status = {.state = CAPTURE_CONNECTING};
         if (stage->capture != NULL)
             capture_status(stage->capture, &status);
-        text_line(out, "capture", stream->name, mr_arena_printf(arena, "topic on %.*s", MR_STR_ARG(up->seams[UP_KAFKA].shown)));
+        text_line(out, "capture", stream->name,
+                  mr_arena_printf(arena, "topic on %.*s", MR_STR_ARG(up->seams[UP_KAFKA].shown)));
         text_count(out, "changes", (int64_t)status.changes);
         text_count(out, "events", (int64_t)status.events);
         if (status.sentence[0] != '\0')
@@ -388,9 +421,10 @@ static void stage_text(struct up *up, const struct up_stage *stage, struct mr_ar
         const struct engine_status *status = stream_status(up, stream->name);
         int64_t latency = counter(MR_METRIC_STREAM_LATENCY, "stream", stream->name);
         bool table = stream->into_count > 0;
-        text_line(out, "stream", stream->name,
-                  table ? mr_arena_printf(arena, "%.*s", MR_STR_ARG(table_name(arena, &stream->into[0])))
-                        : mr_arena_printf(arena, "topic on %.*s", MR_STR_ARG(up->seams[UP_KAFKA].shown)));
+        text_line(
+            out, "stream", stream->name,
+            table ? mr_arena_printf(arena, "%.*s", MR_STR_ARG(table_name(arena, &stream->into[0])))
+                  : mr_arena_printf(arena, "topic on %.*s", MR_STR_ARG(up->seams[UP_KAFKA].shown)));
         text_count(out, "results", status == NULL ? 0 : status->records_out);
         text_count(out, "dead", status == NULL ? 0 : status->dead);
         if (status != NULL && status->late > 0)
@@ -411,21 +445,26 @@ void up_status_text(struct up *up, bool color, struct mr_buf *out)
     int64_t seconds = (mr_clock_wall_us(mr_loop_clock(up->work)) - up->started_us) / 1000000;
     const char *bold = color ? "\033[1m" : "", *plain = color ? "\033[0m" : "";
     mr_arena_init(&arena);
-    mr_buf_printf(out, "%sMillrace %s%s  %s  up %02lld:%02lld:%02lld  %zu MB  %s\n", bold, UP_VERSION, plain,
-                  up->ready ? "ready" : "starting", (long long)(seconds / 3600), (long long)(seconds / 60 % 60),
-                  (long long)(seconds % 60), memory_bytes() >> 20, up->folder);
-    mr_buf_printf(out, "  console  http://%s:%u\n", strcmp(up->host, "0.0.0.0") == 0 ? "127.0.0.1" : up->host, up->console_port);
+    mr_buf_printf(out, "%sMillrace %s%s  %s  up %02lld:%02lld:%02lld  %zu MB  %s\n", bold,
+                  UP_VERSION, plain, up->ready ? "ready" : "starting", (long long)(seconds / 3600),
+                  (long long)(seconds / 60 % 60), (long long)(seconds % 60), memory_bytes() >> 20,
+                  up->folder);
+    mr_buf_printf(out, "  console  http://%s:%u\n",
+                  strcmp(up->host, "0.0.0.0") == 0 ? "127.0.0.1" : up->host, up->console_port);
     for (int id = 0; id < UP_SEAM_COUNT; id++)
         if (up->seams[id].needed && id != UP_RANDOMUSER)
-            mr_buf_printf(out, "  %-10s%s  %-8s %.*s\n", up->seams[id].word, "", up->seams[id].embedded ? "embedded" : "real",
+            mr_buf_printf(out, "  %-10s%s  %-8s %.*s\n", up->seams[id].word, "",
+                          up->seams[id].embedded ? "embedded" : "real",
                           MR_STR_ARG(up->seams[id].shown));
     for (int f = 0; f < up->file_count; f++) {
         const struct up_file *file = &up->files[f];
         mr_buf_clear(&schedule);
         schedule_text(file->pipeline, &schedule);
-        mr_buf_printf(out, "\n%s%.*s%s  %.*s\n", bold, MR_STR_ARG(file->pipeline->name), plain, MR_STR_ARG(mr_buf_as_str(&schedule)));
+        mr_buf_printf(out, "\n%s%.*s%s  %.*s\n", bold, MR_STR_ARG(file->pipeline->name), plain,
+                      MR_STR_ARG(mr_buf_as_str(&schedule)));
         if (up->seams[UP_RANDOMUSER].needed && up->seams[UP_RANDOMUSER].embedded)
-            mr_buf_cstr(out, "  The source is the stand-in for randomuser.me; --randomuser https://randomuser.me takes the real one.\n");
+            mr_buf_cstr(out, "  The source is the stand-in for randomuser.me; --randomuser "
+                             "https://randomuser.me takes the real one.\n");
         step_text(up, file->pipeline, &arena, out);
         for (size_t i = 0; i < up->stage_count; i++)
             if (up->stages[i].file == file)

@@ -23,18 +23,18 @@ struct view {
     bool drawing;
     bool live;
     int signal_count;
-    int lines;                          /* printed last time; the cursor stands below them */
+    int lines; /* printed last time; the cursor stands below them */
     bool ready_said;
 };
 
-static void draw(struct mr_task *task)              /* on the work loop */
+static void draw(struct mr_task *task) /* on the work loop */
 {
     struct view *view = mr_container(task, struct view, draw);
     up_status_text(view->up, view->live, &view->text);
     mr_loop_post(view->up->front, &view->print);
 }
 
-static void print(struct mr_task *task)             /* on the main thread */
+static void print(struct mr_task *task) /* on the main thread */
 {
     struct view *view = mr_container(task, struct view, print);
     mr_str text = mr_buf_as_str(&view->text);
@@ -53,7 +53,10 @@ static void print(struct mr_task *task)             /* on the main thread */
     }
     fflush(stdout);
     mr_buf_clear(&view->text);
-    mr_timer_start(view->up->front, &view->timer, view->live ? VIEW_US : view->up->ready ? PLAIN_US : VIEW_US);
+    mr_timer_start(view->up->front, &view->timer,
+                   view->live        ? VIEW_US
+                   : view->up->ready ? PLAIN_US
+                                     : VIEW_US);
 }
 
 static void view_due(struct mr_timer *timer)
@@ -70,7 +73,7 @@ static void view_due(struct mr_timer *timer)
     mr_loop_post(view->up->work, &view->draw);
 }
 
-static void begin_stop(struct mr_task *task)        /* on the work loop */
+static void begin_stop(struct mr_task *task) /* on the work loop */
 {
     up_stages_stop(mr_container(task, struct up, stop_task));
 }
@@ -93,7 +96,7 @@ static void signal_came(struct mr_watch *watch, uint32_t events)
     }
 }
 
-static void all_stopped(struct mr_task *task)       /* on the main thread */
+static void all_stopped(struct mr_task *task) /* on the main thread */
 {
     mr_loop_stop(mr_container(task, struct up, front_stop)->front);
 }
@@ -106,7 +109,10 @@ static int load_files(struct up *up, const char *command)
     struct mr_buf text = {0};
     int status = 0;
     if (up->options.file_count == 0) {
-        fprintf(stderr, "millrace %s: which pipeline? expected a file, as in `millrace %s pipelines/users.yaml`\n", command, command);
+        fprintf(stderr,
+                "millrace %s: which pipeline? expected a file, as in `millrace %s "
+                "pipelines/users.yaml`\n",
+                command, command);
         return 2;
     }
     for (int i = 0; i < up->options.file_count; i++) {
@@ -153,7 +159,8 @@ static mr_err open_all(struct up *up)
         return err;
     engine.kafka = up->seams[UP_KAFKA].address;
     engine.registry = up->seams[UP_REGISTRY].address;
-    engine.cassandra = up->seams[UP_CASSANDRA].needed ? up->seams[UP_CASSANDRA].address : MR_STR_NULL;
+    engine.cassandra = up->seams[UP_CASSANDRA].needed ? up->seams[UP_CASSANDRA].address
+                                                      : MR_STR_NULL;
     engine.folder = mr_arena_printf(&up->arena, "%s/engine", up->folder);
     return engine_open(up->sql, up->disk, &engine, &up->engine);
 }
@@ -177,7 +184,8 @@ static int run(struct up *up)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
-    view.signals = (struct mr_watch){.ready = signal_came, .fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC)};
+    view.signals = (struct mr_watch){.ready = signal_came,
+                                     .fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC)};
     mr_watch_set(up->front, &view.signals, EPOLLIN);
     mr_timer_start(up->front, &view.timer, 0);
     mr_loop_post(up->work, &up->step_done);
@@ -258,10 +266,11 @@ int up_command_test(int argc, char **argv)
     for (int i = 0; i < up->file_count && status == 0; i++) {
         struct pipeline_verdict *verdicts;
         size_t count;
-        pipeline_run_tests(&up->arena, up->files[i].pipeline, up->files[i].plan, mr_clock_wall_us(&clock), &verdicts, &count);
+        pipeline_run_tests(&up->arena, up->files[i].pipeline, up->files[i].plan,
+                           mr_clock_wall_us(&clock), &verdicts, &count);
         for (size_t j = 0; j < count; j++) {
-            printf("%s %s: %.*s\n%.*s", verdicts[j].passed ? "ok  " : "FAIL", up->files[i].path, MR_STR_ARG(verdicts[j].test),
-                   MR_STR_ARG(verdicts[j].text));
+            printf("%s %s: %.*s\n%.*s", verdicts[j].passed ? "ok  " : "FAIL", up->files[i].path,
+                   MR_STR_ARG(verdicts[j].test), MR_STR_ARG(verdicts[j].text));
             *(verdicts[j].passed ? &passed : &failed) += 1;
         }
     }

@@ -17,7 +17,8 @@ static void metrics(struct net_http_exchange *exchange)
 {
     struct mr_buf out = {0};
     mr_counter_print(&out);
-    net_http_respond(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", mr_buf_as_str(&out));
+    net_http_respond(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
+                     mr_buf_as_str(&out));
     mr_buf_fini(&out);
 }
 
@@ -40,8 +41,10 @@ static void on_request(struct net_http_exchange *exchange, const struct net_http
         metrics(exchange);
     else if (one && mr_str_equal(request->segments[0], MR_STR("status.json")))
         status(up, exchange);
-    else if (up->scheduler == NULL && request->segment_count > 0 && mr_str_equal(request->segments[0], MR_STR("api")))
-        net_http_respond(exchange, 503, "text/plain; charset=utf-8", MR_STR("the scheduler is starting\n"));
+    else if (up->scheduler == NULL && request->segment_count > 0 &&
+             mr_str_equal(request->segments[0], MR_STR("api")))
+        net_http_respond(exchange, 503, "text/plain; charset=utf-8",
+                         MR_STR("the scheduler is starting\n"));
     else if (up->scheduler == NULL || !scheduler_http(up->scheduler, exchange))
         console_http(up->console, exchange);
 }
@@ -54,7 +57,8 @@ static void on_cancelled(struct net_http_exchange *exchange)
 
 mr_err up_web_open(struct up *up)
 {
-    static const struct net_http_handler handler = {.request = on_request, .cancelled = on_cancelled};
+    static const struct net_http_handler handler = {.request = on_request,
+                                                    .cancelled = on_cancelled};
     uint16_t port;
     struct console_options options = {
         .kafka = up->seams[UP_KAFKA].address,
