@@ -54,7 +54,8 @@ struct data_column *data_column_new(struct mr_arena *arena, const struct data_ty
     return column;
 }
 
-static void *grown(struct mr_arena *arena, const void *from, uint32_t old, uint32_t new, size_t bytes)
+static void *grown(struct mr_arena *arena, const void *from, uint32_t old, uint32_t new,
+                   size_t bytes)
 {
     char *to = mr_arena_alloc(arena, mr_size_product(new, bytes));
     if (old > 0)

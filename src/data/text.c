@@ -297,14 +297,16 @@ static bool parse_zone(mr_str text, int64_t *offset_us)
     return true;
 }
 
-/* [h]h:[m]m[:[s]s[.f...]] from `*at` on. */
+/* [h]h[:[m]m[:[s]s[.f...]]] from `*at` on; only the full form may have more behind it. */
 static bool parse_clock(mr_str text, size_t *at, int64_t *us)
 {
     int64_t part[3] = {0, 0, 0}, fraction = 0;
     for (int i = 0; i < 3; i++) {
         if (i > 0) {
-            if (*at >= text.length || text.data[*at] != ':')
+            if (*at >= text.length)
                 break;
+            if (text.data[*at] != ':')
+                return false;
             ++*at;
         }
         if (take_digits(text, at, 2, &part[i]) < 1)
