@@ -10,11 +10,11 @@
 /* ---- the shape of a table ---- */
 /* Two views of one row type: what the SQL engine sees, and what the registry keeps. */
 struct capture_shape {
-    const struct data_type *spark;      /* a struct, one field a column */
-    mr_str avro;                        /* the schema's JSON text */
-    mr_str *key;                        /* names of the key columns */
+    const struct data_type *spark; /* a struct, one field a column */
+    mr_str avro;                   /* the schema's JSON text */
+    mr_str *key;                   /* names of the key columns */
     uint32_t key_count;
-    bool exists;                        /* false: the table that a step would make */
+    bool exists; /* false: the table that a step would make */
 };
 /* The shape of a table that a step makes (see postgres_batch_add_raw_table()). */
 void capture_shape_raw(struct mr_arena *arena, mr_str table, struct capture_shape *out);
@@ -28,36 +28,36 @@ void capture_describe(struct mr_loop *loop, const struct postgres_address *addre
 /* ---- a running capture ---- */
 struct capture;
 struct capture_spec {
-    mr_str name;                        /* of the stream; slot, publication, transactional id, key of the position */
+    mr_str name; /* of the stream; slot, publication, transactional id, key of the position */
     mr_str topic;
     struct postgres_address postgres;
-    mr_str table;                       /* "schema.name" */
-    bool create;                        /* make the raw table when it is missing */
-    mr_str kafka;                       /* "host:port,..." */
-    mr_str registry;                    /* "http://host:port" or "host:port" */
-    uint32_t partitions;                /* of the topic when it is missing; 0: 4 */
-    mr_str positions;                   /* topic of the positions; empty: _millrace_positions */
+    mr_str table;        /* "schema.name" */
+    bool create;         /* make the raw table when it is missing */
+    mr_str kafka;        /* "host:port,..." */
+    mr_str registry;     /* "http://host:port" or "host:port" */
+    uint32_t partitions; /* of the topic when it is missing; 0: 4 */
+    mr_str positions;    /* topic of the positions; empty: _millrace_positions */
 };
 enum capture_state {
     CAPTURE_CONNECTING,
     CAPTURE_PREPARING,
     CAPTURE_SNAPSHOT,
     CAPTURE_STREAMING,
-    CAPTURE_WAITING,                    /* a peer is away or refuses; tries again with back-off */
+    CAPTURE_WAITING, /* a peer is away or refuses; tries again with back-off */
     CAPTURE_STOPPED,
 };
 struct capture_status {
     enum capture_state state;
-    char sentence[512];                 /* why it waits; else empty */
-    uint64_t changes;                   /* read from the log or a snapshot since the start */
-    uint64_t events;                    /* committed to the topic since the start */
-    uint64_t commit_lsn;                /* the position: last transaction in the topic ... */
-    uint64_t index;                     /* ... and how many of its changes are */
-    int64_t slot_lag_bytes;             /* log that PostgreSQL keeps for us; -1 not known yet */
-    uint64_t snapshot_rows;             /* read by this or earlier runs */
+    char sentence[512];     /* why it waits; else empty */
+    uint64_t changes;       /* read from the log or a snapshot since the start */
+    uint64_t events;        /* committed to the topic since the start */
+    uint64_t commit_lsn;    /* the position: last transaction in the topic ... */
+    uint64_t index;         /* ... and how many of its changes are */
+    int64_t slot_lag_bytes; /* log that PostgreSQL keeps for us; -1 not known yet */
+    uint64_t snapshot_rows; /* read by this or earlier runs */
     bool snapshot_done;
 };
-const char *capture_state_name(enum capture_state state);   /* "snapshot" */
+const char *capture_state_name(enum capture_state state); /* "snapshot" */
 /* Copies the spec and begins; every trouble after that is a state, not an error.
  * Errors: MR_INVALID (a spec that can never work). Thread: the loop, or before it runs. */
 mr_err capture_open(struct mr_loop *loop, const struct capture_spec *spec, struct capture **out);

@@ -128,7 +128,7 @@ void postgres_batch_add_raw_table(struct postgres_conn *conn, mr_str table);
 
 /* ---- a stream on a replication connection (COPY BOTH) ---- */
 /* Each message of the server, without its framing; a view. Return false to pause: the rest comes
- * after postgres_stream_resume(). */
+ * after postgres_stream_resume(), which may also have been called just before: then with the turn's end. */
 typedef bool postgres_stream_data(void *owner, mr_str message);
 /* After all messages that were there have been given: the moment to flush what they made. */
 typedef void postgres_stream_idle(void *owner);

@@ -64,9 +64,9 @@ static bool give_messages(struct postgres_conn *conn)
         PQfreemem(data);
         if (conn->dead || conn->state == POSTGRES_CONN_CLOSED)
             return false;
-        if (!go_on)
+        if (!go_on && !conn->resume.queued)
             conn->paused = true;
-        if (conn->paused)
+        if (!go_on || conn->paused)
             return false;
     }
     if (length == -2) {
