@@ -1,0 +1,2 @@
+#include "avro/avro.h"
+#include "story.h"
