@@ -82,6 +82,7 @@ struct broker_group *broker_group_find(struct broker_groups *groups, mr_str id);
 struct broker_group *broker_group_make(struct broker_groups *groups, mr_str id);
 void broker_group_free(struct broker_group *group);
 void broker_offsets_free(struct broker_group *group);
+void broker_offsets_start(struct broker_groups *groups);    /* offsets of empty groups expire from now on */
 /* Checks of a member that commits: a code of errors.def. */
 int16_t broker_group_check_commit(struct broker_group *group, mr_str member_id,
                                   mr_str group_instance_id, int32_t generation, bool txn);
@@ -90,5 +91,7 @@ void broker_offsets_replay(struct broker_groups *groups, mr_str key, mr_str valu
                            int64_t producer_id, bool txn, int64_t log_offset);
 /* Writes tombstones for all offsets of the group, or those of one topic, and forgets them. */
 int16_t broker_offsets_drop(struct broker_group *group, mr_str topic, int32_t partition);
+/* Forgets the group and all it committed, with tombstones. */
+void broker_group_delete(struct broker_groups *groups, struct broker_group *group);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "broker/broker.h"
 #include "broker/group.h"
+#include "broker/journal.h"
 #include "broker/topics.h"
 #include "broker/txn.h"
 #include "kafka/messages.h"

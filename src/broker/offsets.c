@@ -1,0 +1,725 @@
+/* broker/offsets.c: what groups have committed. An offset counts when it is on the disk; one of a
+ * transaction counts when the transaction's commit marker is in the log, and is pending until then. */
+#include "broker/server.h"
+
+#include <stdio.h>
+
+static const int64_t retention_ms = 7ll * 24 * 3600 * 1000;
+static const int64_t expiry_round_us = 600ll * 1000 * 1000;
+
+/* ---- what is kept ---- */
+
+static mr_str offset_key(char *room, size_t bytes, mr_str topic, int32_t partition)
+{
+    int length = snprintf(room, bytes, "%.*s/%d", MR_STR_ARG(topic), partition);
+    return mr_str_of(room, (size_t)length);
+}
+
+static struct broker_offset *offset_find(const struct broker_group *group, mr_str topic,
+                                         int32_t partition)
+{
+    char room[300];
+    if (topic.length > 249)
+        return NULL;
+    return mr_map_get(&group->offsets, offset_key(room, sizeof(room), topic, partition));
+}
+
+static struct broker_offset *offset_make(struct broker_group *group, mr_str topic,
+                                         int32_t partition)
+{
+    struct broker_offset *offset = offset_find(group, topic, partition);
+    char room[300];
+
+    if (offset != NULL)
+        return offset;
+    offset = mr_new(struct broker_offset);
+    offset->topic = mr_copy_cstr(topic);
+    offset->partition = partition;
+    offset->offset = -1;
+    offset->leader_epoch = -1;
+    mr_map_put(&group->offsets, offset_key(room, sizeof(room), topic, partition), offset);
+    return offset;
+}
+
+static void offset_free(struct broker_offset *offset)
+{
+    while (offset->pending != NULL) {
+        struct broker_offset_pending *pending = offset->pending;
+        offset->pending = pending->next;
+        mr_free(pending->metadata);
+        mr_free(pending);
+    }
+    mr_free(offset->topic);
+    mr_free(offset->metadata);
+    mr_free(offset);
+}
+
+static void offset_forget(struct broker_group *group, struct broker_offset *offset)
+{
+    char room[300];
+
+    for (const struct broker_offset_pending *p = offset->pending; p != NULL; p = p->next)
+        group->txn_offsets--;
+    mr_map_remove(&group->offsets, offset_key(room, sizeof(room), mr_str_from(offset->topic),
+                                              offset->partition));
+    offset_free(offset);
+}
+
+void broker_offsets_free(struct broker_group *group)
+{
+    struct mr_map_entry *entry;
+    for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;)
+        offset_free(entry->value);
+    mr_map_fini(&group->offsets);
+}
+
+struct commit_value {
+    int64_t offset, commit_ms;
+    int32_t leader_epoch;
+    mr_str metadata;
+};
+
+/* The later record in the log wins, whatever the order in which commits become final. */
+static void offset_set(struct broker_offset *offset, int64_t log_offset,
+                       const struct commit_value *value)
+{
+    if (offset->offset >= 0 && log_offset < offset->log_offset)
+        return;
+    offset->offset = value->offset;
+    offset->leader_epoch = value->leader_epoch;
+    offset->commit_ms = value->commit_ms;
+    offset->log_offset = log_offset;
+    mr_free(offset->metadata);
+    offset->metadata = mr_copy_cstr(value->metadata);
+}
+
+static void offset_pend(struct broker_group *group, struct broker_offset *offset,
+                        int64_t producer_id, int64_t log_offset, const struct commit_value *value)
+{
+    struct broker_offset_pending *pending = offset->pending;
+
+    while (pending != NULL && pending->producer_id != producer_id)
+        pending = pending->next;
+    if (pending == NULL) {
+        pending = mr_new(struct broker_offset_pending);
+        pending->producer_id = producer_id;
+        pending->next = offset->pending;
+        offset->pending = pending;
+        group->txn_offsets++;
+    }
+    pending->offset = value->offset;
+    pending->leader_epoch = value->leader_epoch;
+    pending->log_offset = log_offset;
+    mr_free(pending->metadata);
+    pending->metadata = mr_copy_cstr(value->metadata);
+}
+
+static void offset_txn_end(struct broker_group *group, struct broker_offset *offset,
+                           int64_t producer_id, bool commit, int64_t now_ms)
+{
+    struct broker_offset_pending **link = &offset->pending;
+
+    while (*link != NULL && (*link)->producer_id != producer_id)
+        link = &(*link)->next;
+    if (*link == NULL)
+        return;
+    struct broker_offset_pending *pending = *link;
+    *link = pending->next;
+    group->txn_offsets--;
+    if (commit) {
+        struct commit_value value = {pending->offset, now_ms, pending->leader_epoch,
+                                     mr_str_from(pending->metadata)};
+        offset_set(offset, pending->log_offset, &value);
+    }
+    mr_free(pending->metadata);
+    mr_free(pending);
+}
+
+void broker_groups_txn_end(struct broker_groups *groups, int64_t producer_id, bool commit)
+{
+    int64_t now_ms = broker_storage_now_ms(&groups->server->storage);
+    struct mr_map_entry *entry, *inner;
+
+    for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;) {
+        struct broker_group *group = entry->value;
+        if (group->txn_offsets == 0)
+            continue;
+        for (size_t j = 0; (inner = mr_map_next(&group->offsets, &j)) != NULL;) {
+            struct broker_offset *offset = inner->value;
+            offset_txn_end(group, offset, producer_id, commit, now_ms);
+            if (offset->offset < 0 && offset->pending == NULL)
+                offset_forget(group, offset);
+        }
+    }
+}
+
+/* ---- records: OffsetCommitKey 1 and OffsetCommitValue 3, as Kafka's own tools read them ---- */
+
+static void put_str16(struct mr_buf *buf, mr_str text)
+{
+    mr_buf_be16(buf, (uint16_t)text.length);
+    mr_buf_str(buf, text);
+}
+
+static mr_str take_str16(struct mr_in *in)
+{
+    uint16_t length = mr_in_be16(in);
+    return mr_in_take(in, length);
+}
+
+static void key_print(struct mr_buf *out, mr_str group, mr_str topic, int32_t partition)
+{
+    mr_buf_be16(out, 1);
+    put_str16(out, group);
+    put_str16(out, topic);
+    mr_buf_be32(out, (uint32_t)partition);
+}
+
+static void value_print(struct mr_buf *out, const struct commit_value *value)
+{
+    mr_buf_be16(out, 3);
+    mr_buf_be64(out, (uint64_t)value->offset);
+    mr_buf_be32(out, (uint32_t)value->leader_epoch);
+    put_str16(out, value->metadata);
+    mr_buf_be64(out, (uint64_t)value->commit_ms);
+}
+
+void broker_offsets_replay(struct broker_groups *groups, mr_str key, mr_str text,
+                           int64_t producer_id, bool txn, int64_t log_offset)
+{
+    struct mr_in in = mr_in_str(key), in_value = mr_in_str(text);
+    struct commit_value value = {.leader_epoch = -1};
+    struct broker_group *group;
+    struct broker_offset *offset;
+    mr_str id, topic;
+    int32_t partition;
+    uint16_t version;
+
+    mr_in_be16(&in);
+    id = take_str16(&in);
+    topic = take_str16(&in);
+    partition = (int32_t)mr_in_be32(&in);
+    if (in.err != MR_OK || topic.length > 249)
+        return;
+    if (text.data == NULL) {
+        group = broker_group_find(groups, id);
+        offset = group == NULL ? NULL : offset_find(group, topic, partition);
+        if (offset != NULL)
+            offset_forget(group, offset);
+        return;
+    }
+    version = mr_in_be16(&in_value);
+    value.offset = (int64_t)mr_in_be64(&in_value);
+    if (version >= 3)
+        value.leader_epoch = (int32_t)mr_in_be32(&in_value);
+    value.metadata = take_str16(&in_value);
+    value.commit_ms = (int64_t)mr_in_be64(&in_value);
+    if (in_value.err != MR_OK)
+        return;
+    group = broker_group_make(groups, id);
+    offset = offset_make(group, topic, partition);
+    if (txn)
+        offset_pend(group, offset, producer_id, log_offset, &value);
+    else
+        offset_set(offset, log_offset, &value);
+}
+
+static struct broker_log *offsets_log(struct broker_groups *groups)
+{
+    return broker_server_internal(groups->server, MR_STR("__consumer_offsets"));
+}
+
+int16_t broker_offsets_drop(struct broker_group *group, mr_str topic, int32_t partition)
+{
+    struct broker_journal journal;
+    struct mr_map_entry *entry;
+    struct mr_buf key = {0};
+    int64_t end;
+    mr_err err;
+
+    broker_journal_begin(&journal, offsets_log(group->groups));
+    for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
+        struct broker_offset *offset = entry->value;
+        if ((topic.data != NULL && !mr_str_equal(topic, mr_str_from(offset->topic))) ||
+            (partition >= 0 && partition != offset->partition))
+            continue;
+        mr_buf_clear(&key);
+        key_print(&key, mr_str_from(group->id), mr_str_from(offset->topic), offset->partition);
+        broker_journal_add(&journal, mr_buf_as_str(&key), MR_STR_NULL);
+        offset_forget(group, offset);
+    }
+    mr_buf_fini(&key);
+    err = broker_journal_append(&journal, -1, -1, &end);
+    return broker_server_error(err);
+}
+
+void broker_groups_forget_topic(struct broker_groups *groups, mr_str topic)
+{
+    struct mr_map_entry *entry;
+    for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;)
+        broker_offsets_drop(entry->value, topic, -1);
+}
+
+/* ---- OffsetCommit, TxnOffsetCommit ---- */
+
+/* Both requests have the same rows but for names; this is what is common. */
+struct commit {
+    struct broker_log_wait wait;
+    struct broker_request *request;
+    struct broker_groups *groups;
+    struct broker_journal journal;
+    mr_str group_id;
+    int64_t producer_id, now_ms, base;
+    bool txn;
+    void (*fail_all)(struct broker_request *request, int16_t code);
+};
+
+/* Checks one row and puts it into the journal. */
+static int16_t commit_add(struct commit *commit, mr_str topic, int32_t partition,
+                          const struct commit_value *value)
+{
+    struct mr_buf key = {0}, text = {0};
+
+    if (broker_topics_partition(&commit->groups->server->topics, topic, partition) == NULL)
+        return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+    if (value->metadata.length > MR_LIMIT_BROKER_METADATA_BYTES)
+        return KAFKA_ERROR_OFFSET_METADATA_TOO_LARGE;
+    key_print(&key, commit->group_id, topic, partition);
+    value_print(&text, value);
+    broker_journal_add(&commit->journal, mr_buf_as_str(&key), mr_buf_as_str(&text));
+    mr_buf_fini(&key);
+    mr_buf_fini(&text);
+    return KAFKA_ERROR_NONE;
+}
+
+static void commit_kept(struct broker_log_wait *wait, mr_err err)
+{
+    struct commit *commit = mr_container(wait, struct commit, wait);
+
+    if (err != MR_OK)
+        commit->fail_all(commit->request, KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE);
+    broker_server_answer(commit->request);
+}
+
+static void commit_append(struct commit *commit, int16_t producer_epoch)
+{
+    struct broker_log *log = commit->journal.log;
+    int64_t end;
+    mr_err err;
+
+    commit->base = log->end;
+    err = broker_journal_append(&commit->journal, commit->producer_id, producer_epoch, &end);
+    if (err != MR_OK) {
+        commit->fail_all(commit->request, KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE);
+        broker_server_answer(commit->request);
+        return;
+    }
+    commit->wait.run = commit_kept;
+    broker_log_wait_kept(log, &commit->wait, end);
+}
+
+static struct commit *commit_new(struct broker_request *request, mr_str group_id,
+                                 void (*fail_all)(struct broker_request *, int16_t))
+{
+    struct commit *commit = mr_arena_new(&request->arena, struct commit);
+
+    commit->request = request;
+    commit->groups = &request->server->groups;
+    commit->group_id = group_id;
+    commit->producer_id = -1;
+    commit->now_ms = broker_storage_now_ms(&request->server->storage);
+    commit->fail_all = fail_all;
+    return commit;
+}
+
+static void commit_fail(struct broker_request *request, int16_t code)
+{
+    struct kafka_offset_commit_response *out = request->out;
+    for (int32_t i = 0; i < out->topics.count; i++)
+        for (int32_t j = 0; j < out->topics.items[i].partitions.count; j++)
+            if (out->topics.items[i].partitions.items[j].error_code == KAFKA_ERROR_NONE)
+                out->topics.items[i].partitions.items[j].error_code = code;
+}
+
+static void commit_answer_rows(struct broker_request *request)
+{
+    const struct kafka_offset_commit_request *in = request->in;
+    struct kafka_offset_commit_response *out = request->out;
+
+    out->topics.count = in->topics.count;
+    out->topics.items = mr_arena_array(&request->arena, struct kafka_offset_commit_response_topic,
+                                       (size_t)in->topics.count);
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        int32_t count = in->topics.items[i].partitions.count;
+        out->topics.items[i].name = in->topics.items[i].name;
+        out->topics.items[i].partitions.count = count;
+        out->topics.items[i].partitions.items = mr_arena_array(
+            &request->arena, struct kafka_offset_commit_response_partition, (size_t)count);
+        for (int32_t j = 0; j < count; j++)
+            out->topics.items[i].partitions.items[j].partition_index =
+                in->topics.items[i].partitions.items[j].partition_index;
+    }
+}
+
+static int16_t commit_check(struct broker_request *request)
+{
+    const struct kafka_offset_commit_request *in = request->in;
+    struct broker_groups *groups = &request->server->groups;
+    struct broker_group *group;
+
+    if (!request->server->ready)
+        return KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
+    if (in->group_id.length == 0)
+        return KAFKA_ERROR_INVALID_GROUP_ID;
+    group = broker_group_find(groups, in->group_id);
+    if (group == NULL && in->generation_id_or_member_epoch >= 0)
+        return KAFKA_ERROR_ILLEGAL_GENERATION;
+    return broker_group_check_commit(broker_group_make(groups, in->group_id), in->member_id,
+                                     in->group_instance_id, in->generation_id_or_member_epoch,
+                                     false);
+}
+
+void broker_group_offset_commit(struct broker_request *request)
+{
+    const struct kafka_offset_commit_request *in = request->in;
+    struct kafka_offset_commit_response *out = request->out;
+    struct commit *commit = commit_new(request, in->group_id, commit_fail);
+    int16_t code = commit_check(request);
+    struct broker_group *group;
+    int64_t log_offset;
+
+    commit_answer_rows(request);
+    if (code != KAFKA_ERROR_NONE) {
+        commit_fail(request, code);
+        broker_server_answer(request);
+        return;
+    }
+    group = broker_group_make(commit->groups, in->group_id);
+    broker_journal_begin(&commit->journal, offsets_log(commit->groups));
+    log_offset = commit->journal.log->end;
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        const struct kafka_offset_commit_request_topic *topic = &in->topics.items[i];
+        for (int32_t j = 0; j < topic->partitions.count; j++) {
+            const struct kafka_offset_commit_request_partition *row = &topic->partitions.items[j];
+            struct commit_value value = {row->committed_offset, commit->now_ms,
+                                         row->committed_leader_epoch, row->committed_metadata};
+            int16_t *answer = &out->topics.items[i].partitions.items[j].error_code;
+            *answer = commit_add(commit, topic->name, row->partition_index, &value);
+            if (*answer == KAFKA_ERROR_NONE)
+                offset_set(offset_make(group, topic->name, row->partition_index), log_offset++,
+                           &value);
+        }
+    }
+    commit_append(commit, -1);
+}
+
+static void txn_commit_fail(struct broker_request *request, int16_t code)
+{
+    struct kafka_txn_offset_commit_response *out = request->out;
+    for (int32_t i = 0; i < out->topics.count; i++)
+        for (int32_t j = 0; j < out->topics.items[i].partitions.count; j++)
+            if (out->topics.items[i].partitions.items[j].error_code == KAFKA_ERROR_NONE)
+                out->topics.items[i].partitions.items[j].error_code = code;
+}
+
+static void txn_commit_answer_rows(struct broker_request *request)
+{
+    const struct kafka_txn_offset_commit_request *in = request->in;
+    struct kafka_txn_offset_commit_response *out = request->out;
+
+    out->topics.count = in->topics.count;
+    out->topics.items =
+        mr_arena_array(&request->arena, struct kafka_txn_offset_commit_response_topic,
+                       (size_t)in->topics.count);
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        int32_t count = in->topics.items[i].partitions.count;
+        out->topics.items[i].name = in->topics.items[i].name;
+        out->topics.items[i].partitions.count = count;
+        out->topics.items[i].partitions.items = mr_arena_array(
+            &request->arena, struct kafka_txn_offset_commit_response_partition, (size_t)count);
+        for (int32_t j = 0; j < count; j++)
+            out->topics.items[i].partitions.items[j].partition_index =
+                in->topics.items[i].partitions.items[j].partition_index;
+    }
+}
+
+static int16_t txn_commit_check(struct broker_request *request)
+{
+    const struct kafka_txn_offset_commit_request *in = request->in;
+    struct broker_groups *groups = &request->server->groups;
+    struct broker_group *group;
+    int16_t code;
+
+    if (!request->server->ready)
+        return KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
+    if (in->group_id.length == 0)
+        return KAFKA_ERROR_INVALID_GROUP_ID;
+    group = broker_group_find(groups, in->group_id);
+    if (group == NULL && in->generation_id >= 0)
+        return KAFKA_ERROR_ILLEGAL_GENERATION;
+    code = broker_txn_check_append(&request->server->txns, in->producer_id, in->producer_epoch,
+                                   offsets_log(groups), MR_STR("__consumer_offsets"), 0);
+    if (code != KAFKA_ERROR_NONE)
+        return code;
+    return broker_group_check_commit(broker_group_make(groups, in->group_id), in->member_id,
+                                     in->group_instance_id, in->generation_id, true);
+}
+
+void broker_txn_txn_offset_commit(struct broker_request *request)
+{
+    const struct kafka_txn_offset_commit_request *in = request->in;
+    struct kafka_txn_offset_commit_response *out = request->out;
+    struct commit *commit = commit_new(request, in->group_id, txn_commit_fail);
+    int16_t code = txn_commit_check(request);
+    struct broker_group *group;
+    int64_t log_offset;
+
+    txn_commit_answer_rows(request);
+    if (code != KAFKA_ERROR_NONE) {
+        txn_commit_fail(request, code);
+        broker_server_answer(request);
+        return;
+    }
+    group = broker_group_make(commit->groups, in->group_id);
+    commit->txn = true;
+    commit->producer_id = in->producer_id;
+    broker_journal_begin(&commit->journal, offsets_log(commit->groups));
+    log_offset = commit->journal.log->end;
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        const struct kafka_txn_offset_commit_request_topic *topic = &in->topics.items[i];
+        for (int32_t j = 0; j < topic->partitions.count; j++) {
+            const struct kafka_txn_offset_commit_request_partition *row =
+                &topic->partitions.items[j];
+            struct commit_value value = {row->committed_offset, commit->now_ms,
+                                         row->committed_leader_epoch, row->committed_metadata};
+            int16_t *answer = &out->topics.items[i].partitions.items[j].error_code;
+            *answer = commit_add(commit, topic->name, row->partition_index, &value);
+            if (*answer == KAFKA_ERROR_NONE)
+                offset_pend(group, offset_make(group, topic->name, row->partition_index),
+                            in->producer_id, log_offset++, &value);
+        }
+    }
+    commit_append(commit, in->producer_epoch);
+}
+
+/* ---- OffsetFetch ---- */
+
+struct offset_told {
+    int64_t offset;
+    int32_t leader_epoch;
+    mr_str metadata;
+    int16_t code;
+};
+
+static struct offset_told offset_tell(struct broker_request *request,
+                                      const struct broker_group *group, mr_str topic,
+                                      int32_t partition, bool stable)
+{
+    const struct broker_offset *offset =
+        group == NULL ? NULL : offset_find(group, topic, partition);
+    struct offset_told told = {-1, -1, MR_STR(""), KAFKA_ERROR_NONE};
+
+    if (offset == NULL)
+        return told;
+    if (stable && offset->pending != NULL) {
+        told.code = KAFKA_ERROR_UNSTABLE_OFFSET_COMMIT;
+        return told;
+    }
+    if (offset->offset < 0)
+        return told;
+    told.offset = offset->offset;
+    told.leader_epoch = offset->leader_epoch;
+    told.metadata = broker_server_text(request, offset->metadata);
+    return told;
+}
+
+/* Topics of a group, each once, in the order of their first commit; `rows[i]` offsets of each. */
+struct offset_list {
+    mr_str *topics;
+    int32_t *counts;
+    size_t topic_count;
+};
+
+static struct offset_list offsets_by_topic(struct broker_request *request,
+                                           const struct broker_group *group)
+{
+    struct offset_list list = {0};
+    struct mr_map_entry *entry;
+
+    if (group == NULL)
+        return list;
+    list.topics = mr_arena_array(&request->arena, mr_str, group->offsets.count);
+    list.counts = mr_arena_array(&request->arena, int32_t, group->offsets.count);
+    for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
+        const struct broker_offset *offset = entry->value;
+        size_t at = list.topic_count; /* offsets of one topic mostly lie together */
+        while (at > 0 && !mr_str_equal(list.topics[at - 1], mr_str_from(offset->topic)))
+            at--;
+        if (at == 0) {
+            list.topics[list.topic_count++] = broker_server_text(request, offset->topic);
+            at = list.topic_count;
+        }
+        list.counts[at - 1]++;
+    }
+    return list;
+}
+
+static int32_t *partitions_of(struct broker_request *request, const struct broker_group *group,
+                              mr_str topic, int32_t count)
+{
+    int32_t *partitions = mr_arena_array(&request->arena, int32_t, (size_t)count), at = 0;
+    struct mr_map_entry *entry;
+
+    for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
+        const struct broker_offset *offset = entry->value;
+        if (mr_str_equal(mr_str_from(offset->topic), topic))
+            partitions[at++] = offset->partition;
+    }
+    return partitions;
+}
+
+static void fetch_topic(struct broker_request *request, const struct broker_group *group,
+                        mr_str name, const int32_t *partitions, int32_t count, bool stable,
+                        struct kafka_offset_fetch_response_group_topic *answer)
+{
+    answer->name = name;
+    answer->partitions.count = count;
+    answer->partitions.items =
+        mr_arena_array(&request->arena, struct kafka_offset_fetch_response_group_partition,
+                       (size_t)count);
+    for (int32_t i = 0; i < count; i++) {
+        struct offset_told told = offset_tell(request, group, name, partitions[i], stable);
+        answer->partitions.items[i] = (struct kafka_offset_fetch_response_group_partition){
+            partitions[i], told.offset, told.leader_epoch, told.metadata, told.code};
+    }
+}
+
+static void fetch_group(struct broker_request *request,
+                        const struct kafka_offset_fetch_request_group *asked, bool stable,
+                        struct kafka_offset_fetch_response_group *answer)
+{
+    const struct broker_group *group =
+        broker_group_find(&request->server->groups, asked->group_id);
+    struct offset_list list = {0};
+    int32_t count = asked->topics.count;
+
+    answer->group_id = asked->group_id;
+    if (!request->server->ready || asked->group_id.length == 0) {
+        answer->error_code = request->server->ready ? KAFKA_ERROR_INVALID_GROUP_ID
+                                                    : KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
+        return;
+    }
+    if (count < 0) {
+        list = offsets_by_topic(request, group);
+        count = (int32_t)list.topic_count;
+    }
+    answer->topics.count = count;
+    answer->topics.items = mr_arena_array(
+        &request->arena, struct kafka_offset_fetch_response_group_topic, (size_t)count);
+    for (int32_t i = 0; i < count; i++) {
+        if (asked->topics.count < 0)
+            fetch_topic(request, group, list.topics[i],
+                        partitions_of(request, group, list.topics[i], list.counts[i]),
+                        list.counts[i], stable, &answer->topics.items[i]);
+        else
+            fetch_topic(request, group, asked->topics.items[i].name,
+                        asked->topics.items[i].partition_indexes.items,
+                        asked->topics.items[i].partition_indexes.count, stable,
+                        &answer->topics.items[i]);
+    }
+}
+
+/* Versions before 8 ask for one group; the rows are the same. */
+static void fetch_single(struct broker_request *request)
+{
+    const struct kafka_offset_fetch_request *in = request->in;
+    struct kafka_offset_fetch_response *out = request->out;
+    struct kafka_offset_fetch_request_group asked = {.group_id = in->group_id};
+    struct kafka_offset_fetch_response_group answer = {0};
+
+    asked.topics.count = in->topics.count;
+    asked.topics.items =
+        mr_arena_array(&request->arena, struct kafka_offset_fetch_request_group_topic,
+                       (size_t)(in->topics.count < 0 ? 0 : in->topics.count));
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        asked.topics.items[i].name = in->topics.items[i].name;
+        asked.topics.items[i].partition_indexes.items = in->topics.items[i].partition_indexes.items;
+        asked.topics.items[i].partition_indexes.count = in->topics.items[i].partition_indexes.count;
+    }
+    fetch_group(request, &asked, in->require_stable, &answer);
+    out->error_code = answer.error_code;
+    out->topics.count = answer.topics.count;
+    out->topics.items = mr_arena_array(&request->arena, struct kafka_offset_fetch_response_topic,
+                                       (size_t)answer.topics.count);
+    for (int32_t i = 0; i < answer.topics.count; i++) {
+        const struct kafka_offset_fetch_response_group_topic *topic = &answer.topics.items[i];
+        out->topics.items[i].name = topic->name;
+        out->topics.items[i].partitions.count = topic->partitions.count;
+        out->topics.items[i].partitions.items =
+            mr_arena_array(&request->arena, struct kafka_offset_fetch_response_partition,
+                           (size_t)topic->partitions.count);
+        for (int32_t j = 0; j < topic->partitions.count; j++) {
+            const struct kafka_offset_fetch_response_group_partition *row =
+                &topic->partitions.items[j];
+            out->topics.items[i].partitions.items[j] =
+                (struct kafka_offset_fetch_response_partition){
+                    row->partition_index, row->committed_offset, row->committed_leader_epoch,
+                    row->metadata, row->error_code};
+        }
+    }
+}
+
+void broker_group_offset_fetch(struct broker_request *request)
+{
+    const struct kafka_offset_fetch_request *in = request->in;
+    struct kafka_offset_fetch_response *out = request->out;
+
+    if (request->header.request_api_version < 8) {
+        fetch_single(request);
+        broker_server_answer(request);
+        return;
+    }
+    out->groups.count = in->groups.count;
+    out->groups.items = mr_arena_array(&request->arena, struct kafka_offset_fetch_response_group,
+                                       (size_t)in->groups.count);
+    for (int32_t i = 0; i < in->groups.count; i++)
+        fetch_group(request, &in->groups.items[i], in->require_stable, &out->groups.items[i]);
+    broker_server_answer(request);
+}
+
+/* ---- expiry ---- */
+
+static void group_expire(struct broker_groups *groups, struct broker_group *group, int64_t now_ms)
+{
+    struct mr_map_entry *entry;
+    int64_t used_ms = group->changed_ms;
+
+    if (group->state != BROKER_GROUP_EMPTY || group->txn_offsets > 0 || group->pending.count > 0)
+        return;
+    for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
+        const struct broker_offset *offset = entry->value;
+        if (offset->commit_ms > used_ms)
+            used_ms = offset->commit_ms;
+    }
+    if (now_ms - used_ms < retention_ms)
+        return;
+    mr_log(MR_LOG_INFO, "broker", "group %s was empty for 7 days and is forgotten", group->id);
+    broker_group_delete(groups, group);
+}
+
+static void expiry_round(struct mr_timer *timer)
+{
+    struct broker_groups *groups = mr_container(timer, struct broker_groups, expiry);
+    int64_t now_ms = broker_storage_now_ms(&groups->server->storage);
+    struct mr_map_entry *entry;
+
+    for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;)
+        group_expire(groups, entry->value, now_ms);
+    mr_timer_start(groups->server->loop, timer, expiry_round_us);
+}
+
+void broker_offsets_start(struct broker_groups *groups)
+{
+    groups->expiry.run = expiry_round;
+    mr_timer_start(groups->server->loop, &groups->expiry, expiry_round_us);
+}
