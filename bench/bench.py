@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""bench.py [start] [memory] [latency] [drain]: the figures of docs/performance.md, one line each.
+
+Nothing here judges: it measures and prints. Wall-clock figures are of a machine that others may use too;
+CPU seconds are the process's own.
+"""
+import io
+import os
+import pathlib
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import uuid
+
+import psycopg2
+import requests
+from cassandra.cluster import Cluster
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "test"))
+from conftest import ROOT, Pipeline, open_folder, wait_for  # noqa: E402
+
+ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def children(pid):
+    """The process and all below it."""
+    found, waiting = [], [pid]
+    while waiting:
+        one = waiting.pop()
+        found.append(one)
+        try:
+            for task in pathlib.Path(f"/proc/{one}/task").iterdir():
+                waiting += [int(child) for child in (task / "children").read_text().split()]
+        except OSError:
+            pass
+    return found
+
+
+def rss_mb(pid):
+    try:
+        for line in pathlib.Path(f"/proc/{pid}/status").read_text().split("\n"):
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return 0.0
+
+
+def pss_mb(pids):
+    """Memory of several processes, shared pages counted once."""
+    total = 0
+    for pid in pids:
+        try:
+            text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += next(int(line.split()[1]) for line in text.split("\n") if line.startswith("Pss:"))
+        except (OSError, StopIteration):
+            pass
+    return total / 1024
+
+
+def cpu_s(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def postgres_pids(pipeline):
+    return children(int((pipeline.data / "postgres" / "postmaster.pid").read_text().split()[0]))
+
+
+class Peak(threading.Thread):
+    """The largest resident size while it runs."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.over = pid, 0.0, threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.05):
+            self.peak = max(self.peak, rss_mb(self.pid))
+
+
+def show(name, text):
+    print(f"{name:<10} {text}", flush=True)
+
+
+def ready_seconds(start):
+    began = time.monotonic()
+    pipeline = start()
+    wait_for(lambda: requests.get(pipeline.url("/health"), timeout=1).status_code == 200, 30, 0.005)
+    return time.monotonic() - began, pipeline
+
+
+def bench_start(folder):
+    first, pipeline = ready_seconds(lambda: Pipeline(folder, ["pipelines/users.yaml"]))
+    wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 30)
+    later = []
+    for _ in range(5):
+        pipeline.stop()
+        seconds, pipeline = ready_seconds(pipeline.again)
+        later.append(seconds)
+    killed = []
+    for _ in range(5):
+        time.sleep(0.5)
+        pipeline.kill()
+        seconds, pipeline = ready_seconds(pipeline.again)
+        killed.append(seconds)
+    pipeline.stop()
+    show("start", f"exec to every seam and stage ready: first {first:.2f} s (with initdb); "
+                  f"initialised {statistics.median(later):.3f} s (median of 5, max {max(later):.3f}); "
+                  f"after SIGKILL {statistics.median(killed):.3f} s (max {max(killed):.3f})")
+
+
+def bench_memory(folder):
+    pipeline = Pipeline(folder, ["pipelines/users.yaml"]).wait_ready()
+    wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 30)
+    time.sleep(25)
+    before = cpu_s(pipeline.process.pid)
+    time.sleep(20)
+    show("memory", f"the 10 s job after 45 s: millrace {rss_mb(pipeline.process.pid):.0f} MB resident, "
+                   f"PostgreSQL {pss_mb(postgres_pids(pipeline)):.0f} MB (proportional); "
+                   f"millrace's CPU {(cpu_s(pipeline.process.pid) - before) / 20 * 100:.2f} % of a core")
+    pipeline.stop()
+
+
+def bench_latency(folder, rate=100, count=3000):
+    pipeline = Pipeline(folder, ["pipelines/users.yaml"]).wait_ready()
+    wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 30)
+    users = requests.get(f"http://{pipeline.address('randomuser')}/api/?results=1&seed=bench", timeout=10).json()["results"]
+    connection = psycopg2.connect(pipeline.postgres_dsn())
+    connection.autocommit = True
+    cursor = connection.cursor()
+    cluster = Cluster(["127.0.0.1"], port=pipeline.port("cassandra"))
+    session = cluster.connect("spark_streams")
+    query = session.prepare("SELECT id FROM created_users WHERE id = ?")
+    template = __import__("json").dumps(users[0])
+    known = users[0]["login"]["uuid"]
+    taken, waiting, lock = [], [], threading.Semaphore(0)
+
+    def look():
+        while True:
+            lock.acquire()
+            began, identity = waiting.pop(0)
+            if identity is None:
+                return
+            while session.execute(query, (identity,)).one() is None:
+                pass
+            taken.append(time.perf_counter() - began)
+
+    watchers = [threading.Thread(target=look) for _ in range(2)]
+    for watcher in watchers:
+        watcher.start()
+    cpu, began = cpu_s(pipeline.process.pid), time.perf_counter()
+    for number in range(count):
+        due = began + number / rate
+        time.sleep(max(0, due - time.perf_counter()))
+        identity = uuid.uuid4()
+        start = time.perf_counter()
+        cursor.execute("INSERT INTO raw.users (key, body) VALUES (%s, %s)", (str(identity), template.replace(known, str(identity))))
+        waiting.append((start, identity))
+        lock.release()
+    for _ in watchers:
+        waiting.append((0, None))
+        lock.release()
+    for watcher in watchers:
+        watcher.join()
+    cpu = cpu_s(pipeline.process.pid) - cpu
+    taken.sort()
+    at = lambda share: taken[min(len(taken) - 1, int(share * len(taken)))] * 1000
+    show("latency", f"INSERT in PostgreSQL (its commit included) to readable by CQL, {rate} rows/s, {count} rows: "
+                    f"p50 {at(.5):.1f} ms, p90 {at(.9):.1f} ms, p99 {at(.99):.1f} ms, max {at(1):.1f} ms; millrace's CPU {cpu:.1f} s")
+    cluster.shutdown()
+    pipeline.stop()
+
+
+def preload(folder):
+    """A million users in PostgreSQL and, by the capture alone, in the topic users_raw."""
+    text = (ROOT / "pipelines" / "users.yaml").read_text()
+    head, streams = text.split("streams:\n")
+    capture = streams.split("  users_created:")[0]
+    only = folder / "capture.yaml"
+    only.write_text("pipeline: users\nstreams:\n" + capture)
+    full = folder / "full.yaml"
+    full.write_text("pipeline: users\nstreams:\n" + streams.split("\ntests:")[0])
+    seed = Pipeline(folder, [ROOT / "pipelines" / "users.yaml"])
+    seed.wait_ready()
+    wait_for(lambda: seed.counter("stream:users_created", "results") >= 50, 30)
+    source = f"http://{seed.address('randomuser')}/api/?results=5000"
+    json = __import__("json")
+    requests.patch(seed.url("/api/v1/dags/users"), json={"is_paused": True}, timeout=10)
+    pages = [requests.get(f"{source}&seed=bench&page={page}", timeout=60).json()["results"] for page in range(1, 9)]
+    seed.stop()
+    for name in ("broker", "store", "engine"):
+        shutil.rmtree(seed.data / name, ignore_errors=True)
+    loader = Pipeline(folder, [only], seed.offset, seed.data)
+    wait_for(lambda: requests.get(loader.url("/status.json"), timeout=2).json()["seams"][0]["ready"], 30)
+    time.sleep(1)
+    connection = psycopg2.connect(loader.postgres_dsn())
+    cursor = connection.cursor()
+    bodies = [(json.dumps(user, ensure_ascii=False), user["login"]["uuid"]) for page in pages for user in page]
+    done = 0
+    while done < ROWS:
+        lines = io.StringIO()
+        for number in range(min(20000, ROWS - done)):
+            body, known = bodies[(done + number) % len(bodies)]
+            identity = str(uuid.uuid4())
+            lines.write(identity + "\t" + body.replace(known, identity).replace("\\", "\\\\") + "\n")
+        lines.seek(0)
+        cursor.copy_expert("COPY raw.users (key, body) FROM STDIN", lines)
+        connection.commit()
+        done += min(20000, ROWS - done)
+    cursor.execute("SELECT count(*) FROM raw.users")
+    total = cursor.fetchone()[0]
+    began, cpu = time.monotonic(), cpu_s(loader.process.pid)
+    events = loader.counter("capture:users_raw", "events")
+    wait_for(lambda: loader.counter("capture:users_raw", "events") >= total, 600, 0.2)
+    show("capture", f"the last {total - events} of {total} rows from the write-ahead log to the topic: "
+                    f"{(total - events) / max(0.001, time.monotonic() - began):,.0f} rows/s, "
+                    f"{(cpu_s(loader.process.pid) - cpu) / max(1, total - events) * 1e6:.1f} CPU-us a row in millrace")
+    loader.stop(60)
+    return loader, full, total
+
+
+def bench_drain(folder):
+    loader, full, total = preload(folder)
+    began = time.monotonic()
+    pipeline = Pipeline(folder, [full], loader.offset, loader.data)
+    peak = Peak(pipeline.process.pid)
+    peak.start()
+    wait_for(lambda: pipeline.counter("stream:users_created", "in") > 0, 60, 0.01)
+    first, start_cpu = time.monotonic(), cpu_s(pipeline.process.pid)
+    wait_for(lambda: pipeline.counter("stream:users_created", "results") >= total, 600, 0.05)
+    created, created_cpu = time.monotonic() - first, cpu_s(pipeline.process.pid) - start_cpu
+    wait_for(lambda: pipeline.counter("stream:users_by_country", "lag") == 0, 600, 0.05)
+    both = time.monotonic() - first
+    peak.over.set()
+    show("drain", f"{total} records of users_raw to topic and table: {total / created:,.0f} rows/s, "
+                  f"{created_cpu / total * 1e6:.1f} CPU-us a row in the one process (both streams; {both:.1f} s until both were done); "
+                  f"started {first - began:.2f} s before; resident at most {peak.peak:.0f} MB, PostgreSQL {pss_mb(postgres_pids(pipeline)):.0f} MB")
+    pipeline.stop(60)
+
+
+def main():
+    chosen = sys.argv[1:] or ["start", "memory", "latency", "drain"]
+    for name in chosen:
+        folder = open_folder(tempfile.mkdtemp(prefix="millrace-bench-", dir=os.environ.get("BENCH_FOLDER")))
+        folder.chmod(0o711)
+        try:
+            globals()[f"bench_{name}"](folder)
+        finally:
+            for pidfile in folder.glob("**/postmaster.pid"):
+                try:
+                    os.kill(int(pidfile.read_text().split()[0]), signal.SIGQUIT)
+                except (OSError, ValueError):
+                    pass
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+main()
