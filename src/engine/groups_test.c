@@ -4,6 +4,7 @@
 #include "story.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static struct engine_group *given_group(struct engine_groups *groups, const char *key, int64_t end)
 {

@@ -137,7 +137,7 @@ static void read_from(struct engine_restore *restore, int64_t from)
         end_reading(restore, MR_OK);
         return;
     }
-    mr_err err = kafka_fetcher_open(restore->run->fetching, &options, &restore->fetcher);
+    mr_err err = kafka_fetcher_open(restore->run->kafka, &options, &restore->fetcher);
     if (err != MR_OK)
         end_reading(restore, err);
     else
@@ -165,7 +165,7 @@ static void ask_bounds(struct engine_restore *restore, mr_str topic)
     };
     restore->topic = topic;
     restore->run->pending++;
-    kafka_admin_offsets(restore->run->fetching, asked, 2, true, on_offsets, restore);
+    kafka_admin_offsets(restore->run->kafka, asked, 2, true, on_offsets, restore);
 }
 
 /* ---- the position ---- */

@@ -20,7 +20,7 @@ struct topic_sink {
     struct schemas_request request;
     engine_sink_done *opened;
     void *context;
-    bool closed, waiting;               /* an answer of the producer is under way: it frees then */
+    bool closed, waiting;               /* the admin's answer is under way: it frees then */
     struct mr_task flushed;
     engine_sink_done *flush_done;
     void *flush_context;
@@ -49,19 +49,9 @@ static void topic_free(struct topic_sink *self)
 }
 static void on_topic(void *context, mr_err err, struct kafka_producer_topic *topic)
 {
-    struct topic_sink *self = context;
-    self->waiting = false;
-    if (self->closed) {
-        topic_free(self);
-        return;
-    }
+    struct topic_sink *self = context; /* not closed: a closed producer tells nothing */
     self->topic = topic;
     self->opened(self->context, err);
-}
-static void ask_topic(struct topic_sink *self)
-{
-    self->waiting = true;
-    kafka_producer_topic(self->host.producer, self->name, on_topic, self);
 }
 static void on_made(void *context, mr_err err)
 {
@@ -72,7 +62,7 @@ static void on_made(void *context, mr_err err)
     else if (err != MR_OK)
         self->opened(self->context, err);
     else
-        ask_topic(self);
+        kafka_producer_topic(self->host.producer, self->name, on_topic, self);
 }
 static void make_topic(struct topic_sink *self)
 {

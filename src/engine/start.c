@@ -20,14 +20,22 @@ static void on_step(void *context, mr_err err)
         step_next(run);
 }
 
+/* The same for what a closed producer or sink never answers, so that it is not `pending`. */
+static void on_own_step(void *context, mr_err err)
+{
+    struct engine_run *run = context;
+    if (err != MR_OK)
+        engine_run_fail(run, err);
+    else
+        step_next(run);
+}
+
 /* ---- connect ---- */
 static void connect_kafka(struct engine_run *run)
 {
     const struct engine_options *options = &run->engine->options;
     mr_str name = run->stream->spec->name;
     mr_err err = kafka_client_open(run->loop, options->kafka, name, &run->kafka);
-    if (err == MR_OK)
-        err = kafka_client_open(run->loop, options->kafka, name, &run->fetching);
     if (err == MR_OK && run->engine->schemas == NULL) {
         struct schemas_client_options registry = {.url = options->registry};
         err = schemas_client_new(run->loop, &registry, &run->engine->schemas);
@@ -137,27 +145,25 @@ static void take_over(struct engine_run *run)
         engine_run_fail(run, err);
         return;
     }
-    run->pending++;
-    kafka_producer_init(run->producer, on_step, run);
+    kafka_producer_init(run->producer, on_own_step, run);
 }
-/* A producer tells nothing after its close, so its topics are not `pending`. */
 static void on_positions_topic(void *context, mr_err err, struct kafka_producer_topic *topic)
 {
     struct engine_run *run = context;
     run->positions_topic = topic;
-    err == MR_OK ? step_next(run) : engine_run_fail(run, err);
+    on_own_step(run, err);
 }
 static void on_dead_topic(void *context, mr_err err, struct kafka_producer_topic *topic)
 {
     struct engine_run *run = context;
     run->dead_topic = topic;
-    err == MR_OK ? step_next(run) : engine_run_fail(run, err);
+    on_own_step(run, err);
 }
 static void on_state_topic(void *context, mr_err err, struct kafka_producer_topic *topic)
 {
     struct engine_run *run = context;
     run->state_topic = topic;
-    err == MR_OK ? step_next(run) : engine_run_fail(run, err);
+    on_own_step(run, err);
 }
 static void ask_positions_topic(struct engine_run *run)
 {
@@ -278,7 +284,7 @@ static void on_partitions(void *context, mr_err err, int32_t partitions)
                                             .failed = on_fetch_failed,
                                             .context = run};
     if (err == MR_OK)
-        err = kafka_fetcher_open(run->fetching, &options, &run->fetcher);
+        err = kafka_fetcher_open(run->kafka, &options, &run->fetcher);
     if (err != MR_OK) {
         engine_run_fail(run, err);
         return;
@@ -293,7 +299,7 @@ static void on_partitions(void *context, mr_err err, int32_t partitions)
 static void open_fetcher(struct engine_run *run)
 {
     run->pending++;
-    kafka_admin_partitions(run->fetching, run->bound->input->topic, on_partitions, run);
+    kafka_admin_partitions(run->kafka, run->bound->input->topic, on_partitions, run);
 }
 static void go(struct engine_run *run)
 {

@@ -20,7 +20,7 @@
 
 enum {
     BACKOFF_US_MIN = 100000,
-    BACKOFF_US_MAX = 5000000,
+    BACKOFF_US_MAX = 2000000,
     FENCED_AGAIN_US = 60000000,         /* fenced twice within: someone else really has the name */
 };
 
@@ -62,7 +62,6 @@ static void run_close(struct engine_run *run)
     kafka_producer_close(run->producer);
     run->fetcher = NULL;
     run->producer = NULL;
-    kafka_client_close(run->fetching);
     kafka_client_close(run->kafka);
     run->stream->run = NULL;
     run->stream = NULL;
@@ -121,6 +120,7 @@ void engine_run_fail(struct engine_run *run, mr_err err)
     if (run->err != MR_OK || run->stream == NULL)
         return; /* the first trouble counts */
     run->err = err;
+    run->quiet = strcmp(run->stream->error, mr_why()) == 0;
     snprintf(run->stream->error, sizeof(run->stream->error), "%s", mr_why());
     engine_batch_pump(run);
 }
@@ -129,8 +129,9 @@ void engine_run_end(struct engine_run *run)
     struct engine_stream *stream = run->stream;
     mr_err err = run->err;
     bool final = is_final(err) || is_taken_over(stream, err);
-    mr_log(final ? MR_LOG_ERROR : MR_LOG_WARN, "engine", "stream %.*s: %s: %s",
-           MR_STR_ARG(stream->spec->name), final ? "failed" : "waits", stream->error);
+    if (!run->quiet || final)
+        mr_log(final ? MR_LOG_ERROR : MR_LOG_WARN, "engine", "stream %.*s: %s: %s",
+               MR_STR_ARG(stream->spec->name), final ? "failed" : "waits", stream->error);
     run_close(run);
     if (stream->stop) {
         engine_forget(stream->engine, stream);

@@ -54,12 +54,11 @@ struct engine_run {
     struct engine_stream *stream;       /* NULL: closed, waits for `pending` answers to be freed */
     struct engine *engine;
     struct mr_loop *loop;
-    int pending;                        /* answers under way that name this run */
+    int pending;                        /* answers under way that name this run, and will come */
     size_t step;                        /* of the start */
     struct mr_arena arena;              /* the plan, names */
 
-    struct kafka_client *kafka;         /* producer and admin */
-    struct kafka_client *fetching;      /* of its own: a long poll holds a connection up */
+    struct kafka_client *kafka;
     struct kafka_producer *producer;
     struct kafka_fetcher *fetcher;
     struct kafka_producer_topic *positions_topic, *dead_topic, *state_topic;
@@ -95,6 +94,7 @@ struct engine_run {
     int64_t unknown_us;                 /* when they were asked for */
 
     mr_err err;                         /* what ends this run; the pump sees to it */
+    bool quiet;                         /* the same trouble as last time: logged then */
     bool ready;                         /* started: the pump may run */
     bool batch;                         /* a transaction is open */
     bool closing;                       /* the batch is being flushed and committed */
