@@ -49,7 +49,7 @@ typedef void cql_done(void *context, mr_err err, const struct cql_result *result
 
 /* ---- requests ---- */
 enum {
-    CQL_RETRY = 1,     /* after a retriable error go on trying, for ever: only what may be done twice */
+    CQL_RETRY = 1, /* after a retriable error go on trying, for ever: only what may be done twice */
     CQL_TIMESTAMP = 2, /* timestamp_us is given */
 };
 /* Writes the values with cql_write_value(), all of them, in order. May be called twice for one request
@@ -66,8 +66,8 @@ struct cql_request {
     struct cql_value paging_state; /* data NULL: the first page */
 };
 /* `request` NULL: no values, no flags. */
-void cql_client_query(struct cql_client *client, mr_str statement, const struct cql_request *request,
-                      cql_done *done, void *context);
+void cql_client_query(struct cql_client *client, mr_str statement,
+                      const struct cql_request *request, cql_done *done, void *context);
 /* Parses a statement at the server; tried again after retriable errors. `prepared` lives as long as
  * the client; with an error it is NULL. The same text twice gives the same one. */
 typedef void cql_prepare_done(void *context, mr_err err, struct cql_prepared *prepared);

@@ -1,0 +1,1168 @@
+/* cql/client.c: the session of a client with a CQL server.
+ *
+ * A call (one request) stands in exactly one list:
+ *   waiting --a link has a free stream--> link.sent --answer--> told
+ *   sent --retriable error--> resting --back-off is over--> waiting
+ *   sent --UNPREPARED--> prepared.waiting --prepared again--> waiting
+ *   sent --link closed--> waiting (CQL_RETRY) | told
+ * A request is encoded once, into a chunk of 64 KiB that is both the connection's out-buffer and what a
+ * repeat is copied from; the chunk lives until all its calls are told.
+ *
+ * A link (one connection): RESTING --timer--> CONNECTING --opened--> STARTING --READY--> OPEN;
+ * closed from anywhere --> RESTING, with back-off, and the next address. */
+#include "cql/client.h"
+
+#include "net/net.h"
+
+enum {
+    PORT = 9042,
+    LINKS = 2,
+    LINKS_MAX = 16,
+    ADDRESSES_MAX = 16,
+    STREAMS = 2048, /* under way on one connection */
+    BURST = 64,     /* calls in a row on one link */
+    CHUNK_BYTES = 65536,
+    BYTES_MAX = 4 << 20,
+    TIMEOUT_MS = 10000,
+    SWEEP_US = 250000,
+    BACKOFF_MS_MIN = 100,
+    BACKOFF_MS_MAX = 10000,
+    REST_MS_MIN = 50,
+    REST_MS_MAX = 2000,
+    BODY_AT = CQL_HEADER_BYTES,
+};
+
+struct call {
+    struct call *next, *previous;
+    struct mr_bytes *chunk;
+    size_t offset, length; /* of the frame in the chunk */
+    int64_t since_us;      /* sent, or begun to wait */
+    cql_done *done;
+    void *context;
+    struct cql_prepared *prepared; /* of EXECUTE, and of PREPARE */
+    struct link *wish;             /* the link that must have it, if it is open */
+    unsigned flags;
+    enum cql_opcode opcode;
+    int16_t stream;
+};
+
+struct call_list {
+    struct call *first, *last;
+};
+
+/* A chunk's open end: [sent, at) is encoded and not yet given to the connection. */
+struct chunk_end {
+    struct mr_bytes *chunk;
+    size_t at, sent;
+};
+
+enum link_state { LINK_RESTING, LINK_CONNECTING, LINK_STARTING, LINK_OPEN };
+
+struct link {
+    struct cql_client *client;
+    struct net_conn *conn;
+    enum link_state state;
+    struct mr_timer timer;
+    int64_t backoff_ms, heard_us;
+    size_t address_at;
+    struct chunk_end out;
+    struct call *streams[STREAMS];
+    int16_t free_streams[STREAMS];
+    size_t free_count;
+    struct call_list sent; /* oldest first */
+};
+
+struct prepare_wait {
+    cql_prepare_done *done;
+    void *context;
+};
+
+struct cql_prepared {
+    struct cql_client *client;
+    mr_str statement, id; /* id empty: not prepared yet */
+    struct mr_arena arena;
+    struct cql_metadata variables;
+    bool asking;
+    struct call_list waiting;                    /* until it is prepared again */
+    MR_ARRAY(struct prepare_wait) prepare_waits; /* until it is prepared at all */
+};
+
+struct refusal;
+
+struct cql_client {
+    struct mr_loop *loop;
+    struct cql_client_options options;
+    char *user, *password;
+    struct net_address addresses[ADDRESSES_MAX];
+    size_t address_count;
+    struct link *links[LINKS_MAX];
+    size_t link_count, link_at, burst_left;
+    struct call_list waiting, resting;
+    struct chunk_end waiting_end;
+    struct mr_timer sweep, rest;
+    int64_t rest_ms;
+    struct mr_task turn_end;
+    struct refusal *refusals;
+    bool prepared_waits;    /* somebody asked for what is prepared already */
+    struct mr_map prepared; /* by statement */
+    struct mr_arena arena;  /* of one result's metadata */
+    struct call *spare;     /* calls to use again */
+    struct call orphan;     /* holds a stream whose call has been given up */
+    size_t pending, bytes_pending;
+    bool room_wanted, complained;
+    mr_err last_err;
+    char *last_why;
+};
+
+/* ---- lists and calls ---- */
+
+static void list_add(struct call_list *list, struct call *call)
+{
+    call->next = NULL;
+    call->previous = list->last;
+    if (list->last != NULL)
+        list->last->next = call;
+    else
+        list->first = call;
+    list->last = call;
+}
+
+static void list_remove(struct call_list *list, struct call *call)
+{
+    if (call->previous != NULL)
+        call->previous->next = call->next;
+    else
+        list->first = call->next;
+    if (call->next != NULL)
+        call->next->previous = call->previous;
+    else
+        list->last = call->previous;
+}
+
+static struct call *call_new(struct cql_client *client)
+{
+    struct call *call = client->spare;
+    if (call == NULL)
+        return mr_new(struct call);
+    client->spare = call->next;
+    *call = (struct call){0};
+    return call;
+}
+
+static void turn_end_ask(struct cql_client *client)
+{
+    mr_loop_at_turn_end(client->loop, &client->turn_end);
+}
+
+/* The end of a call that stands in no list. With an error the sentence is mr_why()'s. */
+static void call_tell(struct cql_client *client, struct call *call, mr_err err,
+                      const struct cql_result *result)
+{
+    cql_done *done = call->done;
+    void *context = call->context;
+    client->pending--;
+    client->bytes_pending -= call->length;
+    mr_bytes_unref(call->chunk);
+    call->next = client->spare;
+    client->spare = call;
+    if (client->room_wanted)
+        turn_end_ask(client);
+    done(context, err, err == MR_OK ? result : NULL);
+}
+
+static void calls_free(struct call_list *list)
+{
+    while (list->first != NULL) {
+        struct call *call = list->first;
+        list->first = call->next;
+        mr_bytes_unref(call->chunk);
+        mr_free(call);
+    }
+    list->last = NULL;
+}
+
+/* ---- encoding ---- */
+
+/* What is to be encoded. */
+struct draft {
+    enum cql_opcode opcode;
+    int16_t stream;
+    mr_str statement, id;
+    uint16_t consistency;
+    const struct cql_request *request;
+};
+
+static void values_write(struct mr_buf *out, const struct cql_request *request)
+{
+    if (request->encode != NULL) {
+        request->encode(request->row, out);
+        return;
+    }
+    for (uint16_t i = 0; i < request->value_count; i++)
+        cql_write_value(out, request->values[i]);
+}
+
+/* Query parameters (section 4.1.4), in the order of their flags. */
+static void parameters_write(struct mr_buf *out, const struct draft *draft)
+{
+    const struct cql_request *request = draft->request;
+    unsigned flags = (request->value_count > 0 ? CQL_QUERY_VALUES : 0) |
+                     (request->page_size > 0 ? CQL_QUERY_PAGE_SIZE : 0) |
+                     (request->paging_state.data != NULL ? CQL_QUERY_PAGING_STATE : 0) |
+                     ((request->flags & CQL_TIMESTAMP) != 0 ? CQL_QUERY_TIMESTAMP : 0);
+    mr_buf_be16(out, draft->consistency);
+    mr_buf_u8(out, (uint8_t)flags);
+    if (request->value_count > 0) {
+        mr_buf_be16(out, request->value_count);
+        values_write(out, request);
+    }
+    if (request->page_size > 0)
+        mr_buf_be32(out, (uint32_t)request->page_size);
+    if (request->paging_state.data != NULL)
+        cql_write_value(out, request->paging_state);
+    if ((request->flags & CQL_TIMESTAMP) != 0)
+        mr_buf_be64(out, (uint64_t)request->timestamp_us);
+}
+
+static void draft_write(struct mr_buf *out, const struct draft *draft)
+{
+    size_t begin = cql_frame_begin(out, CQL_VERSION, 0, draft->stream, draft->opcode);
+    if (draft->opcode == CQL_OPCODE_EXECUTE)
+        cql_write_short_bytes(out, draft->id);
+    else
+        cql_write_long_string(out, draft->statement);
+    if (draft->opcode != CQL_OPCODE_PREPARE)
+        parameters_write(out, draft);
+    cql_frame_end(out, begin);
+}
+
+/* Gives what is encoded to the connection. */
+static void link_flush(struct link *link)
+{
+    if (link->out.at > link->out.sent && link->conn != NULL)
+        net_send_bytes(link->conn, link->out.chunk, link->out.sent, link->out.at - link->out.sent);
+    link->out.sent = link->out.at;
+}
+
+static void chunk_renew(struct chunk_end *end, struct link *link, size_t bytes)
+{
+    if (link != NULL)
+        link_flush(link);
+    mr_bytes_unref(end->chunk);
+    end->chunk = mr_bytes_new(bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES);
+    end->at = end->sent = 0;
+}
+
+/* Encodes at the open end, in a larger chunk when this one has not enough room. */
+static mr_err draft_place(struct chunk_end *end, struct link *link, const struct draft *draft,
+                          struct call *call)
+{
+    size_t wish = CHUNK_BYTES;
+    for (;;) {
+        size_t room = end->chunk == NULL ? 0 : end->chunk->capacity - end->at;
+        if (room > 64) { /* the buffer never moves: its capacity is its limit */
+            struct mr_buf out = {end->chunk->data + end->at, 0, room, room, MR_OK};
+            draft_write(&out, draft);
+            if (out.err == MR_OK) {
+                call->chunk = mr_bytes_ref(end->chunk);
+                call->offset = end->at;
+                call->length = out.length;
+                end->at += out.length;
+                return MR_OK;
+            }
+            if (out.err != MR_LIMIT) /* the encoder's own */
+                return out.err;
+            if (room >= MR_LIMIT_FRAME_BYTES)
+                return mr_fail(MR_LIMIT, "a CQL request: at most %d bytes", MR_LIMIT_FRAME_BYTES);
+            if (end->at == 0)
+                wish = room * 4;
+        }
+        chunk_renew(end, link, wish);
+    }
+}
+
+/* Copies an encoded call to a link's open end, with its stream and the statement's present id. */
+static void call_copy(struct link *link, struct call *call)
+{
+    const uint8_t *from = call->chunk->data + call->offset;
+    size_t old_length = call->length, skip = 0;
+    mr_str id = MR_STR_NULL;
+    if (call->opcode == CQL_OPCODE_EXECUTE) {
+        id = call->prepared->id;
+        skip = 2 + ((size_t)from[BODY_AT] << 8 | from[BODY_AT + 1]);
+    }
+    size_t prefix = call->opcode == CQL_OPCODE_EXECUTE ? 2 + id.length : 0;
+    size_t length = old_length - skip + prefix;
+    if (link->out.chunk == NULL || link->out.chunk->capacity - link->out.at < length)
+        chunk_renew(&link->out, link, length);
+    struct mr_buf out = {link->out.chunk->data + link->out.at, 0, length, length, MR_OK};
+    size_t begin = cql_frame_begin(&out, CQL_VERSION, 0, call->stream, call->opcode);
+    if (prefix > 0)
+        cql_write_short_bytes(&out, id);
+    mr_buf_add(&out, from + BODY_AT + skip, old_length - BODY_AT - skip);
+    cql_frame_end(&out, begin);
+    mr_assert(out.err == MR_OK && out.length == length);
+    struct mr_bytes *old = call->chunk;
+    call->chunk = mr_bytes_ref(link->out.chunk);
+    call->offset = link->out.at;
+    call->length = length;
+    link->client->bytes_pending += length - old_length;
+    link->out.at += length;
+    mr_bytes_unref(old);
+}
+
+/* ---- sending ---- */
+
+/* A link with a free stream, BURST calls on one before the next. */
+static struct link *link_pick(struct cql_client *client)
+{
+    if (client->burst_left == 0) {
+        client->burst_left = BURST;
+        client->link_at = (client->link_at + 1) % client->link_count;
+    }
+    for (size_t i = 0; i < client->link_count; i++) {
+        struct link *link = client->links[(client->link_at + i) % client->link_count];
+        if (link->state == LINK_OPEN && link->free_count > 0) {
+            client->burst_left--;
+            return link;
+        }
+    }
+    return NULL;
+}
+
+/* Takes the stream on which the call's answer will come. */
+static void call_sent(struct link *link, struct call *call, int16_t stream)
+{
+    call->stream = stream;
+    call->since_us = mr_loop_now_us(link->client->loop);
+    link->streams[stream] = call;
+    list_add(&link->sent, call);
+    turn_end_ask(link->client);
+    if (link->client->sweep.loop == NULL)
+        mr_timer_start(link->client->loop, &link->client->sweep, SWEEP_US);
+}
+
+static int16_t stream_take(struct link *link)
+{
+    mr_assert(link->free_count > 0);
+    return link->free_streams[--link->free_count];
+}
+
+static void call_wait(struct cql_client *client, struct call *call)
+{
+    call->since_us = mr_loop_now_us(client->loop);
+    list_add(&client->waiting, call);
+    if (client->sweep.loop == NULL)
+        mr_timer_start(client->loop, &client->sweep, SWEEP_US);
+}
+
+/* Sends what waits, as far as there are streams. */
+static void pump(struct cql_client *client)
+{
+    while (client->waiting.first != NULL) {
+        struct call *call = client->waiting.first;
+        struct link *link = call->wish;
+        if (link == NULL || link->state != LINK_OPEN || link->free_count == 0)
+            link = link_pick(client);
+        if (link == NULL)
+            return;
+        list_remove(&client->waiting, call);
+        call->stream = stream_take(link);
+        call_copy(link, call);
+        call_sent(link, call, call->stream);
+    }
+}
+
+/* A draft that could not be encoded is told at the turn's end, never from inside the call. */
+struct refusal {
+    struct refusal *next;
+    mr_err err;
+    char *why;
+    cql_done *done;
+    void *context;
+};
+
+static void refusal_free(struct refusal *refusal)
+{
+    mr_free(refusal->why);
+    mr_free(refusal);
+}
+
+static void refuse(struct cql_client *client, mr_err err, cql_done *done, void *context)
+{
+    struct refusal *refusal = mr_new(struct refusal);
+    *refusal = (struct refusal){client->refusals, err, mr_copy_cstr(mr_str_from(mr_why())), done,
+                                context};
+    client->refusals = refusal;
+    turn_end_ask(client);
+}
+
+static void refusals_tell(struct cql_client *client)
+{
+    while (client->refusals != NULL) {
+        struct refusal *refusal = client->refusals;
+        client->refusals = refusal->next;
+        mr_fail(refusal->err, "%s", refusal->why);
+        refusal->done(refusal->context, refusal->err, NULL);
+        refusal_free(refusal);
+    }
+}
+
+static void submit(struct cql_client *client, struct draft *draft, struct cql_prepared *prepared,
+                   struct link *wish, cql_done *done, void *context)
+{
+    static const struct cql_request none = {.flags = 0};
+    struct call *call = call_new(client);
+    struct link *link = client->waiting.first == NULL ? link_pick(client) : NULL;
+    draft->request = draft->request == NULL ? &none : draft->request;
+    draft->consistency = (uint16_t)client->options.consistency;
+    if (wish != NULL)
+        link = wish->state == LINK_OPEN && wish->free_count > 0 ? wish : NULL;
+    call->done = done;
+    call->context = context;
+    call->prepared = prepared;
+    call->wish = wish;
+    call->flags = draft->request->flags;
+    call->opcode = draft->opcode;
+    draft->stream = link == NULL ? 0 : stream_take(link);
+    mr_err err = draft_place(link == NULL ? &client->waiting_end : &link->out, link, draft, call);
+    if (err != MR_OK) {
+        if (link != NULL)
+            link->free_streams[link->free_count++] = draft->stream;
+        mr_free(call);
+        refuse(client, err, done, context);
+        return;
+    }
+    client->pending++;
+    client->bytes_pending += call->length;
+    if (link != NULL)
+        call_sent(link, call, draft->stream);
+    else
+        call_wait(client, call);
+}
+
+/* ---- trouble ---- */
+
+static void rest_over(struct mr_timer *timer)
+{
+    struct cql_client *client = mr_container(timer, struct cql_client, rest);
+    while (client->resting.first != NULL) {
+        struct call *call = client->resting.first;
+        list_remove(&client->resting, call);
+        call_wait(client, call);
+    }
+    pump(client);
+}
+
+/* A call that failed by itself: later again, or told. The sentence is mr_why()'s. */
+static void call_failed(struct cql_client *client, struct call *call, mr_err err)
+{
+    if ((call->flags & CQL_RETRY) == 0 || !mr_err_retriable(err)) {
+        call_tell(client, call, err, NULL);
+        return;
+    }
+    list_add(&client->resting, call);
+    if (client->rest.loop == NULL) {
+        mr_timer_start(client->loop, &client->rest, client->rest_ms * 1000);
+        client->rest_ms = client->rest_ms * 2 > REST_MS_MAX ? REST_MS_MAX : client->rest_ms * 2;
+    }
+}
+
+static void failure_keep(struct cql_client *client, mr_err err)
+{
+    mr_free(client->last_why);
+    client->last_err = err;
+    client->last_why = mr_copy_cstr(mr_str_from(mr_why()));
+}
+
+/* Gives up what has waited too long for its answer. */
+static void link_sweep(struct link *link, int64_t now_us, int64_t timeout_us)
+{
+    struct cql_client *client = link->client;
+    while (link->state == LINK_OPEN && link->sent.first != NULL &&
+           now_us - link->sent.first->since_us > timeout_us) {
+        struct call *call = link->sent.first;
+        if (now_us - link->heard_us > timeout_us) { /* it says nothing at all */
+            net_abort(link->conn);
+            return;
+        }
+        list_remove(&link->sent, call);
+        link->streams[call->stream] = &client->orphan; /* its answer may still come */
+        call_failed(client, call,
+                    mr_fail(MR_TIMEOUT, "no answer from %s:%u in %lld ms",
+                            client->addresses[link->address_at].host,
+                            client->addresses[link->address_at].port,
+                            (long long)timeout_us / 1000));
+    }
+}
+
+static void sweep_due(struct mr_timer *timer)
+{
+    struct cql_client *client = mr_container(timer, struct cql_client, sweep);
+    int64_t now_us = mr_loop_now_us(client->loop), timeout_us = client->options.timeout_ms * 1000;
+    for (size_t i = 0; i < client->link_count; i++)
+        link_sweep(client->links[i], now_us, timeout_us);
+    for (struct call *call = client->waiting.first, *next; call != NULL; call = next) {
+        next = call->next;
+        if ((call->flags & CQL_RETRY) != 0 || now_us - call->since_us <= timeout_us)
+            continue;
+        list_remove(&client->waiting, call);
+        if (client->last_err == MR_OK)
+            mr_fail(MR_TIMEOUT, "the CQL server at %s:%u did not become ready",
+                    client->addresses[0].host, client->addresses[0].port);
+        else
+            mr_fail(client->last_err, "%s", client->last_why);
+        call_tell(client, call, client->last_err == MR_OK ? MR_TIMEOUT : client->last_err, NULL);
+        next = client->waiting.first; /* whoever was told may have asked for more */
+    }
+    if (client->pending > 0 && client->sweep.loop == NULL)
+        mr_timer_start(client->loop, &client->sweep, SWEEP_US);
+}
+
+static const struct {
+    enum cql_error code;
+    mr_err err;
+} error_rows[] = {
+    {CQL_ERROR_SERVER, MR_IO},
+    {CQL_ERROR_PROTOCOL, MR_UNSUPPORTED},
+    {CQL_ERROR_BAD_CREDENTIALS, MR_AUTH},
+    {CQL_ERROR_UNAVAILABLE, MR_UNREACHABLE},
+    {CQL_ERROR_OVERLOADED, MR_AGAIN},
+    {CQL_ERROR_IS_BOOTSTRAPPING, MR_UNREACHABLE},
+    {CQL_ERROR_TRUNCATE, MR_IO},
+    {CQL_ERROR_WRITE_TIMEOUT, MR_TIMEOUT},
+    {CQL_ERROR_READ_TIMEOUT, MR_TIMEOUT},
+    {CQL_ERROR_READ_FAILURE, MR_TIMEOUT},
+    {CQL_ERROR_WRITE_FAILURE, MR_TIMEOUT},
+    {CQL_ERROR_FUNCTION_FAILURE, MR_INVALID},
+    {CQL_ERROR_SYNTAX, MR_INVALID},
+    {CQL_ERROR_UNAUTHORIZED, MR_DENIED},
+    {CQL_ERROR_INVALID, MR_INVALID},
+    {CQL_ERROR_CONFIG, MR_INVALID},
+    {CQL_ERROR_ALREADY_EXISTS, MR_EXISTS},
+    {CQL_ERROR_UNPREPARED, MR_AGAIN},
+};
+
+/* An ERROR body as our error, with its sentence. */
+static mr_err error_of(const struct link *link, unsigned code, mr_str text)
+{
+    const struct net_address *address = &link->client->addresses[link->address_at];
+    mr_err err = MR_IO;
+    for (size_t i = 0; i < mr_count_of(error_rows); i++)
+        if (error_rows[i].code == (enum cql_error)code)
+            err = error_rows[i].err;
+    return mr_fail(err, "the CQL server at %s:%u: %s: %.*s", address->host, address->port,
+                   cql_error_text(code), MR_STR_ARG(text));
+}
+
+/* ---- prepared statements ---- */
+
+static bool same_types(const struct cql_metadata *a, const struct cql_metadata *b)
+{
+    if (a->column_count != b->column_count)
+        return false;
+    for (uint32_t i = 0; i < a->column_count; i++)
+        if (!cql_type_equal(a->columns[i].type, b->columns[i].type))
+            return false;
+    return true;
+}
+
+/* The end of a PREPARE: all who waited for it go on, or fail. */
+static void prepared_told(struct cql_prepared *prepared, mr_err err)
+{
+    struct cql_client *client = prepared->client;
+    struct call_list waiting = prepared->waiting;
+    struct mr_buf why = {0};
+    mr_buf_cstr(&why, err == MR_OK ? "" : mr_why());
+    char *text = mr_buf_take_cstr(&why);
+    prepared->asking = false;
+    prepared->waiting = (struct call_list){NULL, NULL};
+    while (waiting.first != NULL) {
+        struct call *call = waiting.first;
+        list_remove(&waiting, call);
+        if (err == MR_OK) {
+            call_wait(client, call);
+            continue;
+        }
+        mr_fail(err, "%s", text);
+        call_tell(client, call, err, NULL);
+    }
+    while (prepared->prepare_waits.count > 0) {
+        struct prepare_wait wait = prepared->prepare_waits.items[0];
+        prepared->prepare_waits.count--;
+        memmove(prepared->prepare_waits.items, prepared->prepare_waits.items + 1,
+                prepared->prepare_waits.count * sizeof wait);
+        if (err != MR_OK)
+            mr_fail(err, "%s", text);
+        wait.done(wait.context, err, err == MR_OK ? prepared : NULL);
+    }
+    mr_free(text);
+    pump(client);
+}
+
+/* A PREPARED body, after its kind (section 4.2.5.4). */
+static mr_err prepared_read(struct cql_prepared *prepared, struct mr_in *in)
+{
+    struct cql_metadata variables, columns;
+    mr_str id = cql_read_short_bytes(in);
+    mr_arena_reset(&prepared->client->arena);
+    cql_metadata_read(in, &prepared->client->arena, true, &variables);
+    cql_metadata_read(in, &prepared->client->arena, false, &columns);
+    if (in->err != MR_OK || id.length == 0)
+        return mr_fail(MR_CORRUPT, "the CQL server's answer to PREPARE does not read");
+    if (prepared->id.length > 0 && !same_types(&prepared->variables, &variables))
+        return mr_fail(MR_CONFLICT, "the columns of \"%.*s\" have changed meanwhile",
+                       MR_STR_ARG(prepared->statement));
+    if (prepared->id.length == 0) {
+        prepared->variables = variables;
+        struct cql_column *copies = mr_arena_array(&prepared->arena, struct cql_column,
+                                                   variables.column_count);
+        for (uint32_t i = 0; i < variables.column_count; i++) {
+            const struct cql_column *from = &variables.columns[i];
+            copies[i] = (struct cql_column){mr_arena_str(&prepared->arena, from->keyspace),
+                                            mr_arena_str(&prepared->arena, from->table),
+                                            mr_arena_str(&prepared->arena, from->name),
+                                            cql_type_copy(&prepared->arena, from->type)};
+        }
+        prepared->variables.columns = copies;
+        prepared->variables.paging_state = CQL_VALUE_NULL;
+        uint16_t *keys = mr_arena_array(&prepared->arena, uint16_t, variables.key_count);
+        for (uint16_t i = 0; i < variables.key_count; i++)
+            keys[i] = variables.key_indices[i];
+        prepared->variables.key_indices = keys;
+    }
+    if (!mr_str_equal(prepared->id, id))
+        prepared->id = mr_arena_str(&prepared->arena, id);
+    return MR_OK;
+}
+
+static void prepare_failed(void *context, mr_err err, const struct cql_result *result)
+{
+    mr_assert(result == NULL); /* success goes another way: see call_result() */
+    prepared_told(context, err);
+}
+
+static void prepare_ask(struct cql_prepared *prepared, struct link *wish)
+{
+    static const struct cql_request retried = {.flags = CQL_RETRY};
+    if (prepared->asking)
+        return;
+    prepared->asking = true;
+    struct draft draft = {
+        .opcode = CQL_OPCODE_PREPARE, .statement = prepared->statement, .request = &retried};
+    submit(prepared->client, &draft, prepared, wish, prepare_failed, prepared);
+}
+
+/* ---- answers ---- */
+
+/* Takes what stands before a RESULT's or ERROR's own body (section 2.2). */
+static void extras_skip(struct mr_in *in, uint8_t flags)
+{
+    if ((flags & CQL_FRAME_TRACING) != 0)
+        mr_in_take(in, 16);
+    if ((flags & CQL_FRAME_WARNING) != 0)
+        for (unsigned left = mr_in_be16(in); left > 0 && in->err == MR_OK; left--)
+            cql_read_string(in);
+    if ((flags & CQL_FRAME_CUSTOM_PAYLOAD) != 0)
+        for (unsigned left = mr_in_be16(in); left > 0 && in->err == MR_OK; left--) {
+            cql_read_string(in);
+            cql_read_value(in);
+        }
+}
+
+static void call_error(struct link *link, struct call *call, struct mr_in *in)
+{
+    unsigned code = mr_in_be32(in);
+    mr_str text = cql_read_string(in);
+    if (code == CQL_ERROR_UNPREPARED && call->opcode == CQL_OPCODE_EXECUTE) {
+        list_add(&call->prepared->waiting, call);
+        prepare_ask(call->prepared, link);
+        return;
+    }
+    call_failed(link->client, call, error_of(link, code, text));
+}
+
+static mr_err call_result(struct link *link, struct call *call, struct mr_in *in)
+{
+    struct cql_client *client = link->client;
+    struct cql_result result = {.kind = (enum cql_result_kind)mr_in_be32(in)};
+    client->rest_ms = REST_MS_MIN;
+    if (result.kind == CQL_RESULT_ROWS) {
+        mr_arena_reset(&client->arena);
+        cql_metadata_read(in, &client->arena, false, &result.metadata);
+        result.row_count = mr_in_be32(in);
+        result.rows = *in;
+    }
+    if (in->err != MR_OK || (result.row_count > 0 && mr_in_left(in) / 4 / result.row_count <
+                                                         result.metadata.column_count)) {
+        call_tell(client, call, mr_fail(MR_CORRUPT, "a RESULT of the CQL server does not read"),
+                  NULL);
+        return MR_CORRUPT;
+    }
+    if (call->opcode != CQL_OPCODE_PREPARE) {
+        call_tell(client, call, MR_OK, &result);
+        return MR_OK;
+    }
+    struct cql_prepared *prepared = call->prepared;
+    mr_err err = result.kind == CQL_RESULT_PREPARED
+                     ? prepared_read(prepared, in)
+                     : mr_fail(MR_CORRUPT, "the CQL server's answer to PREPARE is of kind %d",
+                               (int)result.kind);
+    call->done = prepare_failed;
+    if (err != MR_OK) {
+        call_tell(client, call, err, NULL);
+        return MR_OK;
+    }
+    client->pending--;
+    client->bytes_pending -= call->length;
+    mr_bytes_unref(call->chunk);
+    mr_free(call);
+    prepared_told(prepared, MR_OK);
+    return MR_OK;
+}
+
+static mr_err answer(struct link *link, const struct cql_header *header, struct mr_in *in)
+{
+    if (header->stream < 0)
+        return MR_OK; /* an event; we have asked for none */
+    struct call *call = header->stream < STREAMS ? link->streams[header->stream] : NULL;
+    if (call == NULL)
+        return mr_fail(MR_CORRUPT, "the CQL server answers on stream %d, which nobody uses",
+                       header->stream);
+    link->streams[header->stream] = NULL;
+    link->free_streams[link->free_count++] = header->stream;
+    if (call == &link->client->orphan)
+        return MR_OK;
+    list_remove(&link->sent, call);
+    mr_err err = MR_OK;
+    if (header->opcode == CQL_OPCODE_ERROR)
+        call_error(link, call, in);
+    else if (header->opcode == CQL_OPCODE_RESULT)
+        err = call_result(link, call, in);
+    else
+        call_tell(link->client, call,
+                  mr_fail(MR_CORRUPT, "the CQL server answers a request with %s",
+                          cql_opcode_name(header->opcode)),
+                  NULL);
+    if (link->client->waiting.first != NULL)
+        pump(link->client);
+    return err;
+}
+
+/* ---- the handshake (section 4.1.1, 4.2) ---- */
+
+static void startup_send(struct link *link)
+{
+    struct mr_buf *out = net_out(link->conn);
+    size_t begin = cql_frame_begin(out, CQL_VERSION, 0, 0, CQL_OPCODE_STARTUP);
+    mr_buf_be16(out, 3);
+    cql_write_string(out, MR_STR("CQL_VERSION"));
+    cql_write_string(out, MR_STR("3.0.0"));
+    cql_write_string(out, MR_STR("DRIVER_NAME"));
+    cql_write_string(out, MR_STR("millrace"));
+    cql_write_string(out, MR_STR("DRIVER_VERSION"));
+    cql_write_string(out, MR_STR("0"));
+    cql_frame_end(out, begin);
+}
+
+/* SASL PLAIN: an empty authorization id, user, password (RFC 4616). */
+static mr_err credentials_send(struct link *link)
+{
+    const struct cql_client *client = link->client;
+    const struct net_address *address = &client->addresses[link->address_at];
+    struct mr_buf token = {0};
+    if (client->user == NULL)
+        return mr_fail(MR_AUTH, "the CQL server at %s:%u asks for a user and a password",
+                       address->host, address->port);
+    mr_buf_u8(&token, 0);
+    mr_buf_cstr(&token, client->user);
+    mr_buf_u8(&token, 0);
+    mr_buf_cstr(&token, client->password == NULL ? "" : client->password);
+    struct mr_buf *out = net_out(link->conn);
+    size_t begin = cql_frame_begin(out, CQL_VERSION, 0, 0, CQL_OPCODE_AUTH_RESPONSE);
+    cql_write_value(out, cql_value_of(token.data, token.length));
+    cql_frame_end(out, begin);
+    mr_buf_fini(&token);
+    return MR_OK;
+}
+
+static void link_open(struct link *link)
+{
+    struct cql_client *client = link->client;
+    const struct net_address *address = &client->addresses[link->address_at];
+    link->state = LINK_OPEN;
+    link->backoff_ms = BACKOFF_MS_MIN;
+    link->free_count = STREAMS;
+    for (size_t i = 0; i < STREAMS; i++) /* low numbers first */
+        link->free_streams[i] = (int16_t)(STREAMS - 1 - i);
+    if (client->complained)
+        mr_log(MR_LOG_INFO, "cql", "connected to %s:%u again", address->host, address->port);
+    client->complained = false;
+    pump(client);
+}
+
+static mr_err handshake(struct link *link, const struct cql_header *header, struct mr_in *in)
+{
+    switch ((enum cql_opcode)header->opcode) {
+    case CQL_OPCODE_READY:
+    case CQL_OPCODE_AUTH_SUCCESS:
+        link_open(link);
+        return MR_OK;
+    case CQL_OPCODE_AUTHENTICATE:
+        return credentials_send(link);
+    case CQL_OPCODE_ERROR: {
+        unsigned code = mr_in_be32(in);
+        return error_of(link, code, cql_read_string(in));
+    }
+    case CQL_OPCODE_STARTUP:
+    case CQL_OPCODE_OPTIONS:
+    case CQL_OPCODE_SUPPORTED:
+    case CQL_OPCODE_QUERY:
+    case CQL_OPCODE_RESULT:
+    case CQL_OPCODE_PREPARE:
+    case CQL_OPCODE_EXECUTE:
+    case CQL_OPCODE_REGISTER:
+    case CQL_OPCODE_EVENT:
+    case CQL_OPCODE_BATCH:
+    case CQL_OPCODE_AUTH_CHALLENGE:
+    case CQL_OPCODE_AUTH_RESPONSE:
+        break;
+    }
+    return mr_fail(MR_UNSUPPORTED, "the CQL server at %s:%u answers STARTUP with %s",
+                   link->client->addresses[link->address_at].host,
+                   link->client->addresses[link->address_at].port, cql_opcode_name(header->opcode));
+}
+
+/* ---- connections ---- */
+
+static void link_opened(struct net_conn *conn)
+{
+    struct link *link = net_context(conn);
+    if (link == NULL)
+        return;
+    link->state = LINK_STARTING;
+    link->heard_us = mr_loop_now_us(link->client->loop);
+    mr_timer_start(link->client->loop, &link->timer, link->client->options.timeout_ms * 1000);
+    startup_send(link);
+}
+
+static mr_err link_frame(struct net_conn *conn, mr_str seen, size_t *total)
+{
+    mr_assert(conn != NULL);
+    if (seen.length < CQL_HEADER_BYTES) {
+        *total = 0;
+        return MR_OK;
+    }
+    struct mr_in in = mr_in_str(seen);
+    struct cql_header header;
+    cql_header_read(&in, &header);
+    if (header.length > MR_LIMIT_FRAME_BYTES)
+        return mr_fail(MR_LIMIT, "a CQL answer: at most %d bytes, it has %u", MR_LIMIT_FRAME_BYTES,
+                       header.length);
+    *total = CQL_HEADER_BYTES + (size_t)header.length;
+    return MR_OK;
+}
+
+static mr_err link_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
+{
+    struct link *link = net_context(conn);
+    struct mr_in in = mr_in_str(frame);
+    struct cql_header header;
+    mr_assert(owner != NULL);
+    if (link == NULL)
+        return MR_OK;
+    link->heard_us = mr_loop_now_us(link->client->loop);
+    cql_header_read(&in, &header);
+    if ((header.version & CQL_DIRECTION) == 0 || (header.flags & CQL_FRAME_COMPRESSED) != 0)
+        return mr_fail(MR_CORRUPT, "what answers at %s:%u does not speak CQL's native protocol",
+                       link->client->addresses[link->address_at].host,
+                       link->client->addresses[link->address_at].port);
+    extras_skip(&in, header.flags);
+    return link->state == LINK_OPEN ? answer(link, &header, &in) : handshake(link, &header, &in);
+}
+
+static void link_rest(struct link *link)
+{
+    struct cql_client *client = link->client;
+    int64_t jitter_us = (int64_t)mr_random_below(mr_loop_random(client->loop),
+                                                 (uint64_t)link->backoff_ms * 500);
+    link->state = LINK_RESTING;
+    link->address_at = (link->address_at + 1) % client->address_count;
+    mr_timer_start(client->loop, &link->timer, link->backoff_ms * 1000 - jitter_us);
+    link->backoff_ms = link->backoff_ms * 2 > BACKOFF_MS_MAX ? BACKOFF_MS_MAX
+                                                             : link->backoff_ms * 2;
+}
+
+static void link_closed(struct net_conn *conn, mr_err why)
+{
+    struct link *link = net_context(conn);
+    if (link == NULL)
+        return; /* the client has been freed */
+    struct cql_client *client = link->client;
+    struct call_list lost = link->sent;
+    if (why == MR_CANCELLED)
+        why = mr_fail(
+            MR_TIMEOUT, "no answer from %s:%u in %lld ms", client->addresses[link->address_at].host,
+            client->addresses[link->address_at].port, (long long)client->options.timeout_ms);
+    failure_keep(client, why);
+    if (!client->complained)
+        mr_log(MR_LOG_WARN, "cql", "%s", mr_why());
+    client->complained = true;
+    link->conn = NULL;
+    link->sent = (struct call_list){NULL, NULL};
+    link->out.sent = link->out.at;
+    memset(link->streams, 0, sizeof link->streams);
+    link_rest(link);
+    while (lost.first != NULL) {
+        struct call *call = lost.first;
+        list_remove(&lost, call);
+        if ((call->flags & CQL_RETRY) != 0) {
+            call_wait(client, call);
+            continue;
+        }
+        mr_fail(MR_CLOSED, "%s", client->last_why);
+        call_tell(client, call, MR_CLOSED, NULL);
+    }
+    pump(client);
+}
+
+static const struct net_handler link_handler = {link_opened, link_frame, link_message, net_nothing,
+                                                link_closed};
+
+/* Resting is over, or the handshake takes too long. */
+static void link_due(struct mr_timer *timer)
+{
+    struct link *link = mr_container(timer, struct link, timer);
+    struct cql_client *client = link->client;
+    const struct net_address *address = &client->addresses[link->address_at];
+    if (link->state == LINK_OPEN)
+        return;
+    if (link->conn != NULL) {
+        net_abort(link->conn);
+        return;
+    }
+    link->state = LINK_CONNECTING;
+    mr_err err = net_connect(client->loop, address->host, address->port, &link_handler, link,
+                             &link->conn);
+    if (err != MR_OK) {
+        failure_keep(client, err);
+        link_rest(link);
+    }
+}
+
+/* ---- what the world sees ---- */
+
+void cql_client_query(struct cql_client *client, mr_str statement,
+                      const struct cql_request *request, cql_done *done, void *context)
+{
+    struct draft draft = {.opcode = CQL_OPCODE_QUERY, .statement = statement, .request = request};
+    submit(client, &draft, NULL, NULL, done, context);
+}
+
+void cql_client_execute(struct cql_client *client, struct cql_prepared *prepared,
+                        const struct cql_request *request, cql_done *done, void *context)
+{
+    mr_assert(prepared->client == client && prepared->id.length > 0);
+    struct draft draft = {.opcode = CQL_OPCODE_EXECUTE, .id = prepared->id, .request = request};
+    submit(client, &draft, prepared, NULL, done, context);
+}
+
+static void client_turn_end(struct mr_task *task)
+{
+    struct cql_client *client = mr_container(task, struct cql_client, turn_end);
+    struct mr_map_entry *entry;
+    refusals_tell(client);
+    if (client->prepared_waits) {
+        client->prepared_waits = false;
+        for (size_t i = 0; (entry = mr_map_next(&client->prepared, &i)) != NULL;) {
+            struct cql_prepared *prepared = entry->value;
+            if (prepared->id.length > 0 && !prepared->asking)
+                prepared_told(prepared, MR_OK);
+        }
+    }
+    for (size_t i = 0; i < client->link_count; i++)
+        link_flush(client->links[i]);
+    if (client->room_wanted && client->bytes_pending <= client->options.bytes_max / 2) {
+        client->room_wanted = false;
+        if (client->options.room != NULL)
+            client->options.room(client->options.context);
+    }
+}
+
+void cql_client_prepare(struct cql_client *client, mr_str statement, cql_prepare_done *done,
+                        void *context)
+{
+    struct cql_prepared *prepared = mr_map_get(&client->prepared, statement);
+    if (prepared == NULL) {
+        prepared = mr_new(struct cql_prepared);
+        prepared->client = client;
+        prepared->statement = mr_arena_str(&prepared->arena, statement);
+        mr_map_put(&client->prepared, statement, prepared);
+    }
+    *mr_array_add(&prepared->prepare_waits) = (struct prepare_wait){done, context};
+    if (prepared->id.length > 0) {
+        client->prepared_waits = true;
+        turn_end_ask(client);
+    } else {
+        prepare_ask(prepared, NULL);
+    }
+}
+
+const struct cql_metadata *cql_client_variables(const struct cql_prepared *prepared)
+{
+    return &prepared->variables;
+}
+
+bool cql_client_connected(const struct cql_client *client, mr_err *err)
+{
+    for (size_t i = 0; i < client->link_count; i++)
+        if (client->links[i]->state == LINK_OPEN)
+            return true;
+    if (err != NULL)
+        *err = client->last_err == MR_OK
+                   ? mr_fail(MR_AGAIN, "connecting to %s:%u", client->addresses[0].host,
+                             client->addresses[0].port)
+                   : mr_fail(client->last_err, "%s", client->last_why);
+    return false;
+}
+
+bool cql_client_room(struct cql_client *client)
+{
+    if (client->bytes_pending < client->options.bytes_max)
+        return true;
+    client->room_wanted = true;
+    return false;
+}
+
+size_t cql_client_pending(const struct cql_client *client)
+{
+    return client->pending;
+}
+
+void cql_client_group_done(void *context, mr_err err, const struct cql_result *result)
+{
+    struct cql_group *group = context;
+    mr_assert(group->pending > 0 && (err == MR_OK) == (result != NULL));
+    if (err != MR_OK && group->err == MR_OK) {
+        group->err = err;
+        group->why = mr_copy_cstr(mr_str_from(mr_why()));
+    }
+    if (--group->pending == 0)
+        group->done(group);
+}
+
+static mr_err addresses_read(struct cql_client *client, const char *text)
+{
+    mr_str rest = mr_str_from(text), part;
+    while (mr_str_split(&rest, ',', &part)) {
+        if (client->address_count == ADDRESSES_MAX)
+            return mr_fail(MR_INVALID, "%s: at most %d addresses", text, ADDRESSES_MAX);
+        mr_err err = net_address_parse(mr_str_trim(part), PORT,
+                                       &client->addresses[client->address_count]);
+        if (err != MR_OK)
+            return err;
+        client->address_count++;
+    }
+    return client->address_count > 0
+               ? MR_OK
+               : mr_fail(MR_INVALID, "the address of a CQL server is missing");
+}
+
+mr_err cql_client_new(struct mr_loop *loop, const struct cql_client_options *options,
+                      struct cql_client **out)
+{
+    struct cql_client *client = mr_new(struct cql_client);
+    mr_err err = addresses_read(client, options->addresses);
+    if (err != MR_OK) {
+        mr_free(client);
+        return err;
+    }
+    client->loop = loop;
+    client->options = *options;
+    client->options.addresses = NULL;
+    if (client->options.consistency == CQL_CONSISTENCY_ANY)
+        client->options.consistency = CQL_CONSISTENCY_LOCAL_QUORUM;
+    if (client->options.bytes_max == 0)
+        client->options.bytes_max = BYTES_MAX;
+    if (client->options.timeout_ms == 0)
+        client->options.timeout_ms = TIMEOUT_MS;
+    if (options->user != NULL)
+        client->user = mr_copy_cstr(mr_str_from(options->user));
+    if (options->password != NULL)
+        client->password = mr_copy_cstr(mr_str_from(options->password));
+    client->sweep.run = sweep_due;
+    client->rest.run = rest_over;
+    client->rest_ms = REST_MS_MIN;
+    client->turn_end.run = client_turn_end;
+    client->burst_left = BURST;
+    int count = options->connection_count == 0 ? LINKS : options->connection_count;
+    mr_assert(count > 0 && count <= LINKS_MAX);
+    for (int i = 0; i < count; i++) {
+        struct link *link = client->links[i] = mr_new(struct link);
+        link->client = client;
+        link->timer.run = link_due;
+        link->backoff_ms = BACKOFF_MS_MIN;
+        link->address_at = (size_t)i % client->address_count;
+        mr_timer_start(loop, &link->timer, 0);
+    }
+    client->link_count = (size_t)count;
+    *out = client;
+    return MR_OK;
+}
+
+static void link_free(struct link *link)
+{
+    mr_timer_stop(&link->timer);
+    if (link->conn != NULL) { /* its `closed` comes later, and finds nobody */
+        net_context_set(link->conn, NULL);
+        net_abort(link->conn);
+    }
+    calls_free(&link->sent);
+    mr_bytes_unref(link->out.chunk);
+    mr_free(link);
+}
+
+static void prepared_free(struct cql_prepared *prepared)
+{
+    calls_free(&prepared->waiting);
+    mr_array_fini(&prepared->prepare_waits);
+    mr_arena_fini(&prepared->arena);
+    mr_free(prepared);
+}
+
+static void client_gone(struct mr_task *task)
+{
+    mr_free(mr_container(task, struct cql_client, turn_end));
+}
+
+void cql_client_free(struct cql_client *client)
+{
+    struct mr_map_entry *entry;
+    if (client == NULL)
+        return;
+    for (size_t i = 0; i < client->link_count; i++)
+        link_free(client->links[i]);
+    for (size_t i = 0; (entry = mr_map_next(&client->prepared, &i)) != NULL;)
+        prepared_free(entry->value);
+    mr_map_fini(&client->prepared);
+    calls_free(&client->waiting);
+    calls_free(&client->resting);
+    for (struct call *call = client->spare, *next; call != NULL; call = next) {
+        next = call->next;
+        mr_free(call);
+    }
+    while (client->refusals != NULL) {
+        struct refusal *refusal = client->refusals;
+        client->refusals = refusal->next;
+        refusal_free(refusal);
+    }
+    mr_timer_stop(&client->sweep);
+    mr_timer_stop(&client->rest);
+    mr_bytes_unref(client->waiting_end.chunk);
+    mr_arena_fini(&client->arena);
+    mr_free(client->last_why);
+    mr_free(client->user);
+    mr_free(client->password);
+    client->turn_end.run = client_gone; /* it may be queued; nobody else has the client any more */
+    turn_end_ask(client);
+}
