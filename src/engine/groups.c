@@ -215,22 +215,22 @@ static void note_tombstone(struct engine_groups *groups, mr_str key)
     mr_buf_str(&groups->bytes, key);
     *mr_array_add(&groups->ranges) = range;
 }
+/* Groups without a window lie under the smallest end there is, and never close. */
+static size_t first_window(const struct engine_groups *groups)
+{
+    return groups->buckets.count > 0 && groups->buckets.items[0].end == INT64_MIN ? 1 : 0;
+}
 bool engine_groups_closes(const struct engine_groups *groups, int64_t watermark_us)
 {
-    /* Groups without a window are first, under the smallest end there is, and never close. */
-    size_t first = groups->buckets.count > 0 && groups->buckets.items[0].end == INT64_MIN;
-    mr_assert(first == 0 || groups->buckets.count == 1);
+    size_t first = first_window(groups);
     return first < groups->buckets.count && groups->buckets.items[first].end <= watermark_us;
 }
-size_t engine_groups_close(struct engine_groups *groups, int64_t watermark_us, struct engine_group **out,
-                          size_t max)
+size_t engine_groups_close(struct engine_groups *groups, int64_t watermark_us,
+                           struct engine_group **out, size_t max)
 {
     size_t count = 0;
-    while (count < max && groups->buckets.count > 0) {
-        struct bucket *bucket = &groups->buckets.items[0];
-        if (bucket->end == INT64_MIN || bucket->end > watermark_us)
-            break;
-        struct engine_group *group = bucket->first;
+    while (count < max && engine_groups_closes(groups, watermark_us)) {
+        struct engine_group *group = groups->buckets.items[first_window(groups)].first;
         mr_assert(!group->dirty); /* the watermark moves between batches only */
         take_group(groups, group);
         note_tombstone(groups, engine_groups_key(groups, group));

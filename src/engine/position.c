@@ -3,6 +3,8 @@
 
 #include "json/json.h"
 
+enum { PARTITIONS_MAX = 10000 };
+
 void engine_place_init(struct engine_place *place)
 {
     *place = (struct engine_place){.watermark_us = INT64_MIN, .event_us_max = INT64_MIN};
@@ -65,6 +67,8 @@ void engine_position_write(struct mr_buf *out, mr_str topic, const struct engine
 }
 static mr_err read_slots(const struct json_value *list, struct engine_place *place)
 {
+    if (list != NULL && list->count > PARTITIONS_MAX)
+        return mr_fail(MR_CORRUPT, "position: expected at most %d partitions", PARTITIONS_MAX);
     for (uint32_t i = 0; list != NULL && i < list->count; i++) {
         const struct json_value *item = json_at(list, i);
         int64_t partition = json_i64(json_get(item, MR_STR("partition")), -1);
