@@ -52,15 +52,14 @@ struct kafka_target {
     mr_str name;
     int32_t partition; /* or the node id */
 };
-/* One request of apis.def by its structs. It is written at once: `request` may go when this returns.
- * The version is the newest that both sides speak, at most `version_max` (-1: ours). `done` gets the
- * response, whose error codes are the caller's matter (retried are lost connections, wrong leaders'
- * coordinators never). Errors: MR_UNSUPPORTED when the broker lacks the API, MR_TIMEOUT,
- * MR_UNREACHABLE. */
+/* One request of apis.def by its structs. `fill` writes it when the version is known (the newest that
+ * both sides speak, at most `version_max`; -1: ours), again for a retry; it begins with defaults, and
+ * its arrays go into the arena. `done` gets the response; the error codes in it are the caller's
+ * matter. Errors: MR_UNSUPPORTED when the broker lacks the API, MR_TIMEOUT, MR_UNREACHABLE. */
+typedef void kafka_fill(void *context, int16_t version, struct mr_arena *arena, void *request);
 typedef void kafka_answer(void *context, mr_err err, int16_t version, const void *response);
 void kafka_client_request(struct kafka_client *client, struct kafka_target target, int16_t api_key,
-                          int16_t version_max, const void *request, kafka_answer *done,
-                          void *context);
+                          int16_t version_max, kafka_fill *fill, kafka_answer *done, void *context);
 
 /* ---- admin ---- */
 struct kafka_new_topic {
@@ -167,7 +166,8 @@ mr_err kafka_producer_begin(struct kafka_producer *producer);
 mr_err kafka_producer_send_offsets(struct kafka_producer *producer, mr_str group,
                                    const struct kafka_offset *offsets, size_t count);
 /* Flushes, sends the offsets, commits. On an error the transaction is not committed (abort it), except
- * for MR_TIMEOUT and MR_CLOSED in the very commit, when nobody knows: init again and look. */
+ * for MR_TIMEOUT and MR_CLOSED in the very commit, when nobody knows: init again and look. A broker may
+ * answer before committed readers see the records; after the next init of the same id they do. */
 void kafka_producer_commit(struct kafka_producer *producer, kafka_done *done, void *context);
 /* Drops what is unsent and aborts. Afterwards the producer is ready, unless it is fenced. */
 void kafka_producer_abort(struct kafka_producer *producer, kafka_done *done, void *context);
