@@ -650,15 +650,6 @@ static struct store_table *table_copy(const struct store_table *from, uint32_t m
     return table;
 }
 
-struct store_table *store_table_with_ranges(const struct store_table *from)
-{
-    struct store_table *table = table_copy(from, 0);
-    table->version = from->version; /* nothing that a client sees */
-    table->has_ranges = true;
-    settle_columns(table);
-    return table;
-}
-
 static mr_err add_column(struct store_table *table, const struct store_statement *statement,
                          const struct store_column_text *text, struct store_fault *fault)
 {

@@ -41,7 +41,7 @@ struct store_table {
     struct store_option options[STORE_OPTION_COUNT];
     int64_t default_ttl_s, gc_grace_s;
     bool is_counter;
-    bool has_ranges; /* a range or partition was ever deleted: readers must look */
+    bool has_ranges; /* a range or partition was ever deleted: readers must look. Only rises */
     const struct store_virtual *virtual_rows; /* generated: a system table; NULL for the others */
 };
 struct store_keyspace {
@@ -85,7 +85,6 @@ mr_err store_table_define(const struct store_statement *statement, mr_str keyspa
 /* Makes the table that ALTER leaves. */
 mr_err store_table_change(const struct store_table *table, const struct store_statement *statement,
                           struct store_fault *fault, struct store_table **out);
-struct store_table *store_table_with_ranges(const struct store_table *table);
 /* Puts it into its keyspace in place of the one of its name; moves ownership. */
 void store_keyspace_put(struct store_keyspace *keyspace, struct store_table *table_taken);
 void store_keyspace_remove(struct store_keyspace *keyspace, mr_str table);
