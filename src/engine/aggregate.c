@@ -8,7 +8,7 @@
  *
  * The write time of a row that comes out is the latest time of its records plus their count: it depends
  * on the set of records alone and rises with it, so a replay in other batches writes the same, and a
- * fuller row always wins. */
+ * fuller row always wins. (With one exception, rows that are late or not by the batches: flow.h.) */
 #include "engine/flow.h"
 #include "engine/groups.h"
 #include "engine/window.h"
@@ -282,6 +282,7 @@ mr_err engine_aggregate_new(struct engine_flow *flow, const struct sql_node *nod
         return err;
     }
     flow->groups = engine_groups_new(count);
+    flow->tables_after = self->watermarked && !self->append;
     *out = &self->op;
     return MR_OK;
 }

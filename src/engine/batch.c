@@ -234,12 +234,15 @@ static mr_err write_rows(struct engine_run *run, struct engine_rows *rows)
         return MR_OK;
     set_times(run, rows);
     for (size_t i = 0; i < run->sink_count; i++) {
-        mr_err err = run->sinks[i]->driver->write(run->sinks[i], rows, &run->bad);
+        struct engine_sink *sink = run->sinks[i];
+        bool now = !run->flow->tables_after || sink->table == run->after;
+        mr_err err = now ? sink->driver->write(sink, rows, &run->bad) : MR_OK;
         if (err != MR_OK)
             return err;
         bury_marked(run, rows);
-        *(run->sinks[i]->table ? &run->place.totals.rows : &run->place.totals.records_out) +=
-            rows->chunk->row_count;
+        if (!run->after)
+            *(sink->table ? &run->place.totals.rows : &run->place.totals.records_out) +=
+                rows->chunk->row_count;
     }
     return MR_OK;
 }

@@ -3,7 +3,8 @@
  * Order: what the batch's end emits, state changes and the position record go into the transaction;
  * every table acknowledges its writes; the transaction commits, with the offsets mirrored to the
  * stream's group; then, and only then, the local copy of the state learns of it. A kill before the
- * commit leaves writes in tables that the replay repeats with the same write times. */
+ * commit leaves writes in tables that the replay repeats with the same write times. Where a replay could
+ * differ (flow->tables_after), tables come after the commit, and again after a restart. */
 #include "engine/stream.h"
 
 /* ---- committed ---- */
@@ -23,23 +24,41 @@ static void keep_state(struct engine_run *run)
     engine_restore_keep(run, changes, count);
     engine_groups_settle(groups);
 }
-static void on_committed(void *context, mr_err err)
+static void finish(struct engine_run *run)
 {
-    struct engine_run *run = context;
     struct engine_stream *stream = run->stream;
-    if (err != MR_OK) {
-        engine_run_fail(run, err);
-        return;
-    }
-    engine_place_copy(&run->committed, &run->place);
     keep_state(run);
-    run->closing = run->batch = false;
+    run->closing = run->batch = run->after = false;
     stream->state = ENGINE_RUNNING;
     stream->checkpoints++;
     stream->checkpoint_us = mr_clock_mono_us(mr_loop_clock(run->loop)) - run->batch_us;
     note_latency(run);
     engine_stream_publish(stream);
     engine_batch_pump(run);
+}
+static void flush_sinks(struct engine_run *run, void (*flushed)(struct engine_run *run));
+/* Tables that are written after the commit: see flow.h. */
+static void write_tables(struct engine_run *run, bool all, void (*flushed)(struct engine_run *run))
+{
+    run->after = true;
+    mr_err err = engine_flow_again(run->flow, all);
+    if (err != MR_OK)
+        engine_run_fail(run, err);
+    else
+        flush_sinks(run, flushed);
+}
+static void on_committed(void *context, mr_err err)
+{
+    struct engine_run *run = context;
+    if (err != MR_OK) {
+        engine_run_fail(run, err);
+        return;
+    }
+    engine_place_copy(&run->committed, &run->place);
+    if (run->flow->tables_after)
+        write_tables(run, false, finish);
+    else
+        finish(run);
 }
 
 /* ---- into the transaction ---- */
@@ -92,16 +111,28 @@ static mr_err send_offsets(struct engine_run *run)
     mr_arena_reset(&run->chunk);
     return err;
 }
+static void commit(struct engine_run *run)
+{
+    mr_err err = send_offsets(run);
+    if (err == MR_OK)
+        kafka_producer_commit(run->producer, on_committed, run);
+    else
+        engine_run_fail(run, err);
+}
 static void on_flushed(void *context, mr_err err)
 {
     struct engine_run *run = context;
-    if (err == MR_OK && run->err == MR_OK && --run->sinks_flushing == 0) {
-        err = send_offsets(run);
-        if (err == MR_OK)
-            kafka_producer_commit(run->producer, on_committed, run);
-    }
     if (err != MR_OK)
         engine_run_fail(run, err);
+    else if (--run->sinks_flushing == 0 && run->err == MR_OK)
+        run->flushed(run);
+}
+static void flush_sinks(struct engine_run *run, void (*flushed)(struct engine_run *run))
+{
+    run->flushed = flushed;
+    run->sinks_flushing = run->sink_count;
+    for (size_t i = 0; i < run->sink_count; i++)
+        run->sinks[i]->driver->flush(run->sinks[i], on_flushed, run);
 }
 void engine_checkpoint_begin(struct engine_run *run)
 {
@@ -112,11 +143,15 @@ void engine_checkpoint_begin(struct engine_run *run)
         err = write_state(run);
     if (err == MR_OK)
         err = write_position(run);
-    if (err != MR_OK) {
+    if (err == MR_OK)
+        flush_sinks(run, commit);
+    else
         engine_run_fail(run, err);
-        return;
-    }
-    run->sinks_flushing = run->sink_count;
-    for (size_t i = 0; i < run->sink_count; i++)
-        run->sinks[i]->driver->flush(run->sinks[i], on_flushed, run);
+}
+void engine_checkpoint_repeat(struct engine_run *run, void (*done)(struct engine_run *run))
+{
+    if (run->flow->tables_after && run->place.slot_count > 0)
+        write_tables(run, true, done);
+    else
+        done(run);
 }

@@ -69,6 +69,8 @@ void engine_dead_row(void *context, const struct engine_rows *rows, uint32_t row
 {
     struct engine_run *run = context;
     const struct engine_record *record = engine_rows_record(rows, row);
+    if (run->after)
+        return; /* it was one before the commit */
     if (record != NULL)
         engine_dead_record(run, record, place, why);
     else

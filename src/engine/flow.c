@@ -125,6 +125,15 @@ mr_err engine_flow_end(struct engine_flow *flow)
 {
     return flow->first == NULL ? MR_OK : flow->first->type->checkpoint(flow->first);
 }
+mr_err engine_flow_again(struct engine_flow *flow, bool all)
+{
+    if (all)
+        engine_groups_touch_all(flow->groups);
+    mr_err err = engine_flow_end(flow);
+    if (all)
+        engine_groups_settle(flow->groups);
+    return err;
+}
 int64_t engine_flow_watermark_next(const struct engine_flow *flow)
 {
     int64_t delay = flow->bound->input->watermark_delay_us, next;

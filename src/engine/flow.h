@@ -86,6 +86,10 @@ struct engine_flow {
     struct engine_outlet outlet;
     struct engine_op *first;            /* NULL: rows go straight out */
     struct engine_groups *groups;        /* of the aggregation; NULL: none */
+    /* Updates of groups that a watermark closes: which rows are late depends on the batches, so a batch
+     * that is killed may have counted rows that its replay finds late. Tables learn of such a group only
+     * after the commit, and of all open groups again after a restart (engine_flow_again). */
+    bool tables_after;
     struct engine_rows_bad bad;         /* of the chunk under evaluation */
     int64_t now_us;                     /* current_timestamp() of the batch */
     int64_t watermark_us;               /* of the batch; ENGINE_NO_TIME: none */
@@ -100,6 +104,8 @@ mr_err engine_flow_begin(struct engine_flow *flow, int64_t now_us, int64_t water
 /* A chunk with the scan's columns. Notes the largest event time. */
 mr_err engine_flow_push(struct engine_flow *flow, struct engine_rows *rows);
 mr_err engine_flow_end(struct engine_flow *flow);
+/* Emits the batch's changed groups once more, or with `all` every open group. */
+mr_err engine_flow_again(struct engine_flow *flow, bool all);
 /* The watermark for the next batch: the largest event time less the delay, never back. */
 int64_t engine_flow_watermark_next(const struct engine_flow *flow);
 

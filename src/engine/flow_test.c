@@ -253,7 +253,7 @@ STORY("what breaks a rule or has no key is a dead letter, and the rest goes on")
                             "no json", "{\"a\": \"z\", \"b\": null}"));
     expect_int(out.row_count, 1);
     expect_int(out.dead_count, 4);
-    expect_str(out.dead[0], MR_STR("{\"row\": 3, \"place\": \"decode\", \"reason\": \"\"}"));
+    expect(mr_str_starts(out.dead[0], MR_STR("{\"row\": 3, \"place\": \"decode\",")));
     free_given(given);
 }
 STORY("an error of evaluation is one row's, not the stream's")
@@ -338,6 +338,7 @@ struct at_work {
     struct engine_flow *flow;
     struct engine_scan *scan;
     struct mr_map table;                /* "window key" to struct cell */
+    bool quiet;                         /* the outlet's tables come after the commit */
     int64_t emitted;
     int64_t committed_late, committed_event, committed_watermark;
     struct mr_map changelog;            /* key to struct mr_bytes, as committed */
@@ -346,6 +347,8 @@ static mr_err take_rows(void *context, struct engine_rows *rows)
 {
     struct at_work *work = context;
     char name[64];
+    if (work->quiet)
+        return MR_OK;
     for (uint16_t i = 0; i < rows->chunk->row_count; i++) {
         uint16_t row = rows->chunk->rows[i];
         snprintf(name, sizeof(name), "%lld %lld", (long long)rows->chunk->columns[0]->longs[row],
@@ -383,8 +386,11 @@ static void begins(struct at_work *work)
         expect_ok(engine_groups_load(work->flow->groups, entry->key,
                                      mr_str_of(value->data, value->length)));
     }
+    if (work->flow->tables_after)
+        expect_ok(engine_flow_again(work->flow, true));
 }
-static void commits(struct at_work *work)
+/* With `killed`: right after the commit, before its tables are written. */
+static void commits_but(struct at_work *work, bool killed)
 {
     size_t count;
     const struct engine_groups_change *changes = engine_groups_changes(work->flow->groups, &count);
@@ -397,10 +403,21 @@ static void commits(struct at_work *work)
                              mr_bytes_copy(changes[i].value.data, changes[i].value.length));
         mr_bytes_unref(old);
     }
-    engine_groups_settle(work->flow->groups);
     work->committed_late = work->flow->late;
     work->committed_event = work->flow->event_us_max;
     work->committed_watermark = engine_flow_watermark_next(work->flow);
+    if (killed) {
+        engine_flow_free(work->flow);
+        begins(work);
+        return;
+    }
+    if (work->flow->tables_after)
+        expect_ok(engine_flow_again(work->flow, false));
+    engine_groups_settle(work->flow->groups);
+}
+static void commits(struct at_work *work)
+{
+    commits_but(work, false);
 }
 static struct at_work *given_work(struct given *given)
 {
@@ -442,7 +459,9 @@ static void batch(struct at_work *work, const struct event *events, uint32_t cou
 {
     expect_ok(engine_flow_begin(work->flow, 0, work->committed_watermark));
     reads(work, events, count);
+    work->quiet = work->flow->tables_after;
     expect_ok(engine_flow_end(work->flow));
+    work->quiet = false;
 }
 static struct given *given_counts(enum engine_mode mode)
 {
@@ -541,7 +560,7 @@ static void lives_through(struct given *given, uint64_t seed, bool append)
             begins(work);
             continue;
         }
-        commits(work);
+        commits_but(work, mr_random_below(&random, 4) == 0);
         at += size;
     }
     work->committed_watermark = append ? INT64_MAX : work->committed_watermark;

@@ -209,6 +209,12 @@ void engine_groups_touch(struct engine_groups *groups, struct engine_group *grou
     group->dirty = true;
     *mr_array_add(&groups->dirty) = group;
 }
+void engine_groups_touch_all(struct engine_groups *groups)
+{
+    for (size_t i = 0; i < groups->slot_count; i++)
+        if (groups->slots[i] != NULL)
+            engine_groups_touch(groups, groups->slots[i]);
+}
 static void note_tombstone(struct engine_groups *groups, mr_str key)
 {
     struct range range = {.key = groups->bytes.length, .key_bytes = key.length, .tombstone = true};

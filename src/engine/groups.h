@@ -28,6 +28,8 @@ mr_err engine_groups_find(struct engine_groups *groups, mr_str key, int64_t wind
                           struct engine_group **out);
 /* The group has changed in this batch. */
 void engine_groups_touch(struct engine_groups *groups, struct engine_group *group);
+/* Every group, as if the batch had changed it. */
+void engine_groups_touch_all(struct engine_groups *groups);
 /* Whether engine_groups_close() would take any. */
 bool engine_groups_closes(const struct engine_groups *groups, int64_t watermark_us);
 /* Takes up to `max` groups out whose window ends at or before the watermark, earliest first, and notes

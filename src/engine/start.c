@@ -301,6 +301,15 @@ static void open_fetcher(struct engine_run *run)
     run->pending++;
     kafka_admin_partitions(run->kafka, run->bound->input->topic, on_partitions, run);
 }
+static void repeated(struct engine_run *run)
+{
+    run->after = false;
+    step_next(run);
+}
+static void repeat_tables(struct engine_run *run)
+{
+    engine_checkpoint_repeat(run, repeated);
+}
 static void go(struct engine_run *run)
 {
     engine_place_copy(&run->committed, &run->place);
@@ -319,7 +328,7 @@ static void go(struct engine_run *run)
 static void (*const steps[])(struct engine_run *run) = {
     connect_kafka,       ask_schema,     bind_plan,       make_topics,   take_over,
     ask_positions_topic, ask_dead_topic, ask_state_topic, open_sinks,    read_position,
-    restore_state,       open_fetcher,   go,
+    restore_state,       repeat_tables,  open_fetcher,    go,
 };
 static void step_next(struct engine_run *run)
 {

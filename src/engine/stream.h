@@ -98,8 +98,10 @@ struct engine_run {
     bool ready;                         /* started: the pump may run */
     bool batch;                         /* a transaction is open */
     bool closing;                       /* the batch is being flushed and committed */
+    bool after;                         /* tables only: what is committed already (flow->tables_after) */
     int64_t batch_rows, batch_bytes, batch_us, source_us_max;
     size_t sinks_flushing;
+    void (*flushed)(struct engine_run *run);
     struct engine_rows_bad bad;         /* of the sinks */
     struct mr_task pump;
 };
@@ -114,6 +116,8 @@ void engine_batch_drop(struct engine_run *run);         /* frees what is fetched
 mr_err engine_batch_rows(void *run, struct engine_rows *rows);   /* the flow's outlet */
 /* checkpoint.c: ends the open batch. */
 void engine_checkpoint_begin(struct engine_run *run);
+/* After a restart: tables may lack what the last commit has changed. */
+void engine_checkpoint_repeat(struct engine_run *run, void (*done)(struct engine_run *run));
 /* dead.c */
 void engine_dead_record(struct engine_run *run, const struct engine_record *record, const char *place,
                         mr_str why);
