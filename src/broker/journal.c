@@ -48,13 +48,13 @@ out:
 }
 
 mr_err broker_journal_marker(struct broker_log *log, bool commit, int64_t producer_id,
-                             int16_t producer_epoch, int64_t *end)
+                             int16_t producer_epoch, int32_t coordinator_epoch, int64_t *end)
 {
     struct mr_buf buf = {0};
     mr_err err;
 
     kafka_records_marker(&buf, commit ? KAFKA_MARKER_COMMIT : KAFKA_MARKER_ABORT, producer_id,
-                         producer_epoch, 0, 0, broker_storage_now_ms(log->storage));
+                         producer_epoch, coordinator_epoch, 0, broker_storage_now_ms(log->storage));
     err = append_bytes(log, &buf, end);
     mr_buf_fini(&buf);
     return err;

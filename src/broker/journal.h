@@ -20,7 +20,7 @@ mr_err broker_journal_append(struct broker_journal *journal, int64_t producer_id
                              int16_t producer_epoch, int64_t *end);
 /* Appends a transaction's marker. */
 mr_err broker_journal_marker(struct broker_log *log, bool commit, int64_t producer_id,
-                             int16_t producer_epoch, int64_t *end);
+                             int16_t producer_epoch, int32_t coordinator_epoch, int64_t *end);
 
 /* Reads all records of a log in order. Thread: disk, or the loop's while nobody appends. */
 struct broker_replay {

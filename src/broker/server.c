@@ -653,8 +653,8 @@ void broker_server_close(struct broker_server *server, struct mr_task *done)
     let_go(server);
     net_listener_close(server->listener);
     server->listener = NULL;
-    for (size_t i = 0; i < server->storage.logs.count; i++)
-        broker_checkpoint_begin(server->storage.logs.items[i]);
+    if (server->ready)
+        broker_txns_settle(&server->txns);
     server->close_timer.run = close_poll;
     mr_timer_start(server->loop, &server->close_timer, 0);
 }

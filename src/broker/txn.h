@@ -17,11 +17,19 @@ enum broker_txn_state {
     BROKER_TXN_PREPARE_ABORT = 3,
     BROKER_TXN_COMPLETE_COMMIT = 4,
     BROKER_TXN_COMPLETE_ABORT = 5,
-    BROKER_TXN_DEAD = 6,
 };
 struct broker_txn_partition {
     char *topic;
     int32_t index;
+};
+struct broker_txn;
+/* The end of a transaction in one partition: its marker, written and then synced. */
+struct broker_txn_mark {
+    struct broker_log_wait wait;
+    struct broker_txn *txn;
+    struct broker_log *log;         /* in use until the mark is settled */
+    int64_t end;
+    bool failed;
 };
 struct broker_txn {
     struct broker_txns *txns;
@@ -29,6 +37,7 @@ struct broker_txn {
     int64_t producer_id;
     int16_t epoch;
     int32_t timeout_ms;
+    int32_t sequence;               /* number of the latest transaction; its markers carry it */
     enum broker_txn_state state;
     MR_ARRAY(struct broker_txn_partition) partitions;
     int64_t started_ms, changed_ms;
@@ -36,15 +45,25 @@ struct broker_txn {
     struct broker_request *ending;      /* the EndTxn that waits for the end */
     struct broker_request *starting;    /* the InitProducerId that waits for it */
     struct broker_log_wait prepared;
-    size_t markers_left;                /* markers appended and not yet written */
-    bool busy;                          /* between the prepare record and the last marker */
+    struct broker_txn_mark *marks;
+    size_t mark_count, marks_left;
+    struct mr_timer settle;
+    bool busy;                      /* from the prepare record to the last marker written */
+    bool unsettled;                 /* markers are written, not all of them on the disk */
+    bool settling;                  /* and are being synced */
+    bool prepare_wanted, prepare_commit;    /* as soon as it is settled */
+    bool prepare_failed;            /* its record could not be written, to be tried again */
+    bool save_wanted;               /* the state moved on while records had to wait */
     bool recovering;
+    enum broker_txn_state marked;   /* the outcome that the marks tell */
 };
 struct broker_txns {
     struct broker_server *server;
     struct mr_map by_id, by_producer;   /* by_producer: 8 bytes */
     size_t recovering;                  /* ends under way that began before the restart */
+    bool recover_begun;
     void (*recovered)(struct broker_txns *txns);
+    void (*recovered_all)(struct broker_txns *txns);
 };
 void broker_txns_init(struct broker_txns *txns, struct broker_server *server);
 /* Reads __transaction_state. Thread: disk. */
@@ -52,9 +71,11 @@ mr_err broker_txns_load(struct broker_txns *txns, struct broker_log *log);
 /* Ends what a crash left between prepare and complete, aborts what nobody can end any more, then calls
  * `recovered`. */
 void broker_txns_recover(struct broker_txns *txns);
+/* Syncs all markers now, for an orderly stop. */
+void broker_txns_settle(struct broker_txns *txns);
 void broker_txns_fini(struct broker_txns *txns);
 /* Whether a transactional batch of this producer may go to this partition: a code of errors.def. */
 int16_t broker_txn_check_append(struct broker_txns *txns, int64_t producer_id, int16_t epoch,
-                                const struct broker_log *log, mr_str topic, int32_t partition);
+                                struct broker_log *log, mr_str topic, int32_t partition);
 
 #endif

@@ -1,0 +1,968 @@
+/* broker/txn.c: transactions over several partitions.
+ *
+ *   EMPTY -> ONGOING -> PREPARE_COMMIT -> COMPLETE_COMMIT -> ONGOING ...
+ *              |    \-> PREPARE_ABORT  -> COMPLETE_ABORT  ->/
+ *              add      end, timeout,     marks written
+ *                       init (fences)
+ *
+ * The outcome is decided when the PREPARE record is on the disk: then the markers are appended, and
+ * when they are written (visible), the client has its answer. So a transaction costs two syncs: its
+ * data, and PREPARE. What may be lost with the power is made good at a start:
+ * - A marker. So no later record of this transactional id goes to the log until the markers are synced
+ *   ("settled"): PREPARE stays the last word, and a start writes the markers again. Each transaction of
+ *   an id has a number, kept in a header of its records and in its markers (as coordinator epoch); a
+ *   partition that has the marker of this number is done, whatever was begun there since.
+ * - An ONGOING record (it is not waited for). Then a partition has an open transaction that the
+ *   coordinator does not know of: it is aborted, and its producer fenced. */
+#include "broker/server.h"
+
+#include <stdio.h>
+
+enum {
+    TIMEOUT_MS_MAX = 900000,
+    EPOCH_LAST = INT16_MAX - 1,
+    SETTLE_US = 20 * 1000,
+    RETRY_US = 1000 * 1000,
+};
+
+static struct broker_log *state_log(const struct broker_txns *txns)
+{
+    return broker_server_internal(txns->server, MR_STR("__transaction_state"));
+}
+
+/* ---- what is kept ---- */
+
+static mr_str producer_key(const int64_t *id)
+{
+    return mr_str_of(id, sizeof(*id));
+}
+
+static struct broker_txn *txn_of_producer(const struct broker_txns *txns, int64_t id)
+{
+    return mr_map_get(&txns->by_producer, producer_key(&id));
+}
+
+static void txn_timeout(struct mr_timer *timer);
+static void settle_due(struct mr_timer *timer);
+
+static struct broker_txn *txn_make(struct broker_txns *txns, mr_str id)
+{
+    struct broker_txn *txn = mr_map_get(&txns->by_id, id);
+
+    if (txn != NULL)
+        return txn;
+    txn = mr_new(struct broker_txn);
+    txn->txns = txns;
+    txn->id = mr_copy_cstr(id);
+    txn->producer_id = -1;
+    txn->timeout.run = txn_timeout;
+    txn->settle.run = settle_due;
+    mr_map_put(&txns->by_id, id, txn);
+    return txn;
+}
+
+static void partitions_clear(struct broker_txn *txn)
+{
+    for (size_t i = 0; i < txn->partitions.count; i++)
+        mr_free(txn->partitions.items[i].topic);
+    txn->partitions.count = 0;
+}
+
+static void marks_free(struct broker_txn *txn)
+{
+    for (size_t i = 0; i < txn->mark_count; i++)
+        if (txn->marks[i].log != NULL)
+            broker_log_unuse(txn->marks[i].log);
+    mr_free(txn->marks);
+    txn->marks = NULL;
+    txn->mark_count = txn->marks_left = 0;
+}
+
+static void txn_free(struct broker_txn *txn)
+{
+    mr_timer_stop(&txn->timeout);
+    mr_timer_stop(&txn->settle);
+    partitions_clear(txn);
+    mr_array_fini(&txn->partitions);
+    mr_free(txn->marks);
+    mr_free(txn->id);
+    mr_free(txn);
+}
+
+static bool has_partition(const struct broker_txn *txn, mr_str topic, int32_t index)
+{
+    for (size_t i = 0; i < txn->partitions.count; i++)
+        if (txn->partitions.items[i].index == index &&
+            mr_str_equal(mr_str_from(txn->partitions.items[i].topic), topic))
+            return true;
+    return false;
+}
+
+static bool partition_add(struct broker_txn *txn, mr_str topic, int32_t index)
+{
+    if (has_partition(txn, topic, index))
+        return false;
+    *mr_array_add(&txn->partitions) = (struct broker_txn_partition){mr_copy_cstr(topic), index};
+    return true;
+}
+
+static void producer_set(struct broker_txn *txn, int64_t producer_id, int16_t epoch)
+{
+    if (txn->producer_id != producer_id) {
+        if (txn->producer_id >= 0)
+            mr_map_remove(&txn->txns->by_producer, producer_key(&txn->producer_id));
+        txn->producer_id = producer_id;
+        mr_map_put(&txn->txns->by_producer, producer_key(&txn->producer_id), txn);
+    }
+    txn->epoch = epoch;
+}
+
+/* ---- records: TransactionLogKey 0 and TransactionLogValue 0 ---- */
+
+static void put_str16(struct mr_buf *buf, mr_str text)
+{
+    mr_buf_be16(buf, (uint16_t)text.length);
+    mr_buf_str(buf, text);
+}
+
+static bool topic_is_first(const struct broker_txn *txn, size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (strcmp(txn->partitions.items[i].topic, txn->partitions.items[at].topic) == 0)
+            return false;
+    return true;
+}
+
+static void print_partitions(const struct broker_txn *txn, struct mr_buf *out)
+{
+    size_t at = out->length;
+    uint32_t topics = 0;
+
+    mr_buf_be32(out, 0);
+    for (size_t i = 0; i < txn->partitions.count; i++) {
+        const char *topic = txn->partitions.items[i].topic;
+        uint32_t count = 0;
+        size_t count_at;
+
+        if (!topic_is_first(txn, i))
+            continue;
+        topics++;
+        put_str16(out, mr_str_from(topic));
+        count_at = out->length;
+        mr_buf_be32(out, 0);
+        for (size_t j = i; j < txn->partitions.count; j++) {
+            if (strcmp(txn->partitions.items[j].topic, topic) != 0)
+                continue;
+            mr_buf_be32(out, (uint32_t)txn->partitions.items[j].index);
+            count++;
+        }
+        mr_buf_patch_be32(out, count_at, count);
+    }
+    mr_buf_patch_be32(out, at, topics);
+}
+
+static void txn_print(const struct broker_txn *txn, enum broker_txn_state state, struct mr_buf *out)
+{
+    bool open = state == BROKER_TXN_ONGOING || state == BROKER_TXN_PREPARE_COMMIT ||
+                state == BROKER_TXN_PREPARE_ABORT;
+
+    mr_buf_be16(out, 0);
+    mr_buf_be64(out, (uint64_t)txn->producer_id);
+    mr_buf_be16(out, (uint16_t)txn->epoch);
+    mr_buf_be32(out, (uint32_t)txn->timeout_ms);
+    mr_buf_u8(out, (uint8_t)state);
+    if (open)
+        print_partitions(txn, out);
+    else
+        mr_buf_be32(out, state == BROKER_TXN_EMPTY ? UINT32_MAX : 0);
+    mr_buf_be64(out, (uint64_t)txn->changed_ms);
+    mr_buf_be64(out, (uint64_t)txn->started_ms);
+}
+
+static mr_err txn_write(struct broker_txn *txn, enum broker_txn_state state, int64_t *end)
+{
+    struct broker_journal journal;
+    struct mr_buf key = {0}, value = {0};
+    uint8_t number[4];
+    struct kafka_header header = {MR_STR("mr.txn"), mr_str_of(number, sizeof(number))};
+    mr_err err;
+
+    broker_batch_put32(number, (uint32_t)txn->sequence);
+    mr_buf_be16(&key, 0);
+    put_str16(&key, mr_str_from(txn->id));
+    txn_print(txn, state, &value);
+    broker_journal_begin(&journal, state_log(txn->txns));
+    kafka_records_append(&journal.builder, broker_storage_now_ms(journal.log->storage),
+                         mr_buf_as_str(&key), mr_buf_as_str(&value), &header, 1);
+    err = broker_journal_append(&journal, -1, -1, end);
+    mr_buf_fini(&key);
+    mr_buf_fini(&value);
+    return err;
+}
+
+/* Notes the present state in the log, or as soon as that is allowed. */
+static void txn_save(struct broker_txn *txn)
+{
+    int64_t end;
+
+    txn->changed_ms = broker_storage_now_ms(&txn->txns->server->storage);
+    if (txn->unsettled) {
+        txn->save_wanted = true;
+        return;
+    }
+    txn->save_wanted = false;
+    if (txn_write(txn, txn->state, &end) != MR_OK)
+        mr_log(MR_LOG_ERROR, "broker", "transaction %s: its state is not saved: %s", txn->id,
+               mr_why());
+}
+
+/* ---- starting: InitProducerId ---- */
+
+struct start {
+    struct broker_log_wait wait;
+    struct broker_request *request;
+};
+
+static void start_answer(struct broker_request *request, int16_t code, int64_t producer_id,
+                         int16_t epoch)
+{
+    struct kafka_init_producer_id_response *out = request->out;
+
+    out->error_code = code;
+    out->producer_id = code == KAFKA_ERROR_NONE ? producer_id : -1;
+    out->producer_epoch = code == KAFKA_ERROR_NONE ? epoch : -1;
+    broker_server_answer(request);
+}
+
+static void start_kept(struct broker_log_wait *wait, mr_err err)
+{
+    struct start *start = mr_container(wait, struct start, wait);
+    struct kafka_init_producer_id_response *out = start->request->out;
+
+    start_answer(start->request,
+                 err == MR_OK ? KAFKA_ERROR_NONE : KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE,
+                 out->producer_id, out->producer_epoch);
+}
+
+/* No transaction is open: the producer gets the next epoch. */
+static void start_now(struct broker_txn *txn, struct broker_request *request)
+{
+    const struct kafka_init_producer_id_request *in = request->in;
+    struct kafka_init_producer_id_response *out = request->out;
+    struct start *start = mr_arena_new(&request->arena, struct start);
+    int64_t producer_id = txn->producer_id, end;
+    int16_t epoch = (int16_t)(txn->epoch + 1);
+
+    if (producer_id < 0 || txn->epoch >= EPOCH_LAST) {
+        producer_id = broker_topics_producer_id(&txn->txns->server->topics);
+        epoch = 0;
+    }
+    if (producer_id < 0) {
+        start_answer(request, KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS, -1, -1);
+        return;
+    }
+    producer_set(txn, producer_id, epoch);
+    txn->timeout_ms = in->transaction_timeout_ms;
+    txn->state = BROKER_TXN_EMPTY;
+    txn->changed_ms = broker_storage_now_ms(&txn->txns->server->storage);
+    out->producer_id = producer_id;
+    out->producer_epoch = epoch;
+    start->request = request;
+    start->wait.run = start_kept;
+    if (txn_write(txn, txn->state, &end) != MR_OK)
+        start_answer(request, KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE, -1, -1);
+    else
+        broker_log_wait_kept(state_log(txn->txns), &start->wait, end);
+}
+
+/* ---- ending ---- */
+
+static void txn_mark(struct broker_txn *txn);
+static void txn_prepare(struct broker_txn *txn, bool commit);
+static void prepare_write(struct broker_txn *txn);
+
+static void ending_answer(struct broker_txn *txn, int16_t code)
+{
+    struct broker_request *request = txn->ending;
+
+    txn->ending = NULL;
+    if (request == NULL)
+        return;
+    ((struct kafka_end_txn_response *)request->out)->error_code = code;
+    broker_server_answer(request);
+}
+
+static void recover_step(struct broker_txns *txns)
+{
+    if (txns->recover_begun && txns->recovering == 0) {
+        txns->recover_begun = false;
+        txns->recovered(txns);
+    }
+}
+
+/* The markers are on the disk, so the log may move on: COMPLETE, and what came since. */
+static void txn_settled(struct broker_txn *txn)
+{
+    struct broker_request *starting = txn->starting;
+    int64_t end;
+
+    marks_free(txn);
+    txn->unsettled = txn->settling = false;
+    mr_timer_stop(&txn->settle);
+    if (txn_write(txn, txn->marked, &end) != MR_OK)
+        mr_log(MR_LOG_ERROR, "broker", "transaction %s: its end is not saved: %s", txn->id,
+               mr_why());
+    if (txn->prepare_wanted) {
+        txn->prepare_wanted = false;
+        txn_prepare(txn, txn->prepare_commit);
+        return;
+    }
+    if (txn->save_wanted)
+        txn_save(txn);
+    txn->starting = NULL;
+    if (starting != NULL)
+        start_now(txn, starting);
+}
+
+/* Something could not be written: again in a while, unless the broker stops. */
+static void retry_later(struct broker_txn *txn)
+{
+    if (txn->txns->server->closing)
+        marks_free(txn);
+    else
+        mr_timer_start(txn->txns->server->loop, &txn->settle, RETRY_US);
+}
+
+static bool any_failed(const struct broker_txn *txn)
+{
+    for (size_t i = 0; i < txn->mark_count; i++)
+        if (txn->marks[i].failed)
+            return true;
+    return false;
+}
+
+static void settle_step(struct broker_txn *txn)
+{
+    if (--txn->marks_left > 0)
+        return;
+    if (any_failed(txn)) { /* PREPARE stays the last word; a start would mark again */
+        txn->settling = false;
+        retry_later(txn);
+        return;
+    }
+    txn_settled(txn);
+}
+
+static void mark_settled(struct broker_log_wait *wait, mr_err err)
+{
+    struct broker_txn_mark *mark = mr_container(wait, struct broker_txn_mark, wait);
+
+    mark->failed = err != MR_OK && err != MR_NOT_FOUND;
+    settle_step(mark->txn);
+}
+
+static void txn_settle(struct broker_txn *txn)
+{
+    if (!txn->unsettled || txn->settling)
+        return;
+    txn->settling = true;
+    mr_timer_stop(&txn->settle);
+    txn->marks_left = txn->mark_count + 1;
+    for (size_t i = 0; i < txn->mark_count; i++) {
+        struct broker_txn_mark *mark = &txn->marks[i];
+        mark->failed = false;
+        mark->wait.run = mark_settled;
+        if (mark->log == NULL)
+            settle_step(txn);
+        else
+            broker_log_wait_kept(mark->log, &mark->wait, mark->end);
+    }
+    settle_step(txn);
+}
+
+static void settle_due(struct mr_timer *timer)
+{
+    struct broker_txn *txn = mr_container(timer, struct broker_txn, settle);
+
+    if (txn->prepare_failed)
+        prepare_write(txn);
+    else if (txn->busy)
+        txn_mark(txn); /* a marker could not be appended or written: again */
+    else
+        txn_settle(txn);
+}
+
+/* All markers can be seen by readers: the transaction is over for everyone who asks. */
+static void txn_marked(struct broker_txn *txn)
+{
+    bool commit = txn->state == BROKER_TXN_PREPARE_COMMIT;
+
+    txn->busy = false;
+    txn->unsettled = true;
+    txn->state = commit ? BROKER_TXN_COMPLETE_COMMIT : BROKER_TXN_COMPLETE_ABORT;
+    txn->marked = txn->state;
+    txn->changed_ms = broker_storage_now_ms(&txn->txns->server->storage);
+    partitions_clear(txn);
+    ending_answer(txn, KAFKA_ERROR_NONE);
+    if (txn->recovering) {
+        txn->recovering = false;
+        txn->txns->recovering--;
+        recover_step(txn->txns);
+    }
+    if (txn->starting != NULL)
+        txn_settle(txn);
+    else
+        mr_timer_start(txn->txns->server->loop, &txn->settle, SETTLE_US);
+}
+
+static void mark_step(struct broker_txn *txn)
+{
+    if (--txn->marks_left > 0)
+        return;
+    if (any_failed(txn))
+        retry_later(txn);
+    else
+        txn_marked(txn);
+}
+
+static void mark_written(struct broker_log_wait *wait, mr_err err)
+{
+    struct broker_txn_mark *mark = mr_container(wait, struct broker_txn_mark, wait);
+
+    mark->failed = err != MR_OK && err != MR_NOT_FOUND;
+    mark_step(mark->txn);
+}
+
+/* Appends the marker to one partition, unless it has it or has nothing to end. */
+static void mark_append(struct broker_txn *txn, struct broker_txn_mark *mark,
+                        const struct broker_txn_partition *where)
+{
+    struct broker_partition *partition = broker_topics_partition(
+        &txn->txns->server->topics, mr_str_from(where->topic), where->index);
+    bool commit = txn->state == BROKER_TXN_PREPARE_COMMIT;
+    struct broker_producer *producer;
+
+    mark->txn = txn;
+    if (partition == NULL || partition->log == NULL)
+        return; /* the topic was deleted meanwhile */
+    mark->log = partition->log;
+    mark->log->users++;
+    mark->end = mark->log->end;
+    producer = broker_producers_find(&mark->log->producers, txn->producer_id);
+    if (producer == NULL || producer->txn_first < 0 ||
+        producer->coordinator_epoch == txn->sequence)
+        return;
+    if (broker_journal_marker(mark->log, commit, txn->producer_id, txn->epoch, txn->sequence,
+                              &mark->end) != MR_OK) {
+        mark->failed = true;
+        return;
+    }
+    if (partition->topic->internal)
+        broker_groups_txn_end(&txn->txns->server->groups, txn->producer_id, commit);
+}
+
+static void txn_mark(struct broker_txn *txn)
+{
+    marks_free(txn);
+    txn->mark_count = txn->partitions.count;
+    txn->marks = mr_new_array(struct broker_txn_mark, txn->mark_count);
+    for (size_t i = 0; i < txn->mark_count; i++)
+        mark_append(txn, &txn->marks[i], &txn->partitions.items[i]);
+    txn->marks_left = txn->mark_count + 1;
+    for (size_t i = 0; i < txn->mark_count; i++) {
+        struct broker_txn_mark *mark = &txn->marks[i];
+        mark->wait.run = mark_written;
+        if (mark->log == NULL || mark->failed)
+            mark_step(txn);
+        else
+            broker_log_wait_written(mark->log, &mark->wait, mark->end);
+    }
+    mark_step(txn); /* the one that kept the end for last */
+}
+
+static void txn_prepared(struct broker_log_wait *wait, mr_err err)
+{
+    struct broker_txn *txn = mr_container(wait, struct broker_txn, prepared);
+
+    if (err != MR_OK) { /* nothing is decided until the record is on the disk */
+        txn->prepare_failed = true;
+        retry_later(txn);
+        ending_answer(txn, KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE);
+        if (txn->starting != NULL) {
+            struct broker_request *starting = txn->starting;
+            txn->starting = NULL;
+            start_answer(starting, KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE, -1, -1);
+        }
+        return;
+    }
+    txn_mark(txn);
+}
+
+static void prepare_write(struct broker_txn *txn)
+{
+    int64_t end = 0;
+
+    txn->prepare_failed = false;
+    txn->prepared.run = txn_prepared;
+    if (txn_write(txn, txn->state, &end) != MR_OK)
+        txn_prepared(&txn->prepared, MR_IO);
+    else
+        broker_log_wait_kept(state_log(txn->txns), &txn->prepared, end);
+}
+
+static void txn_prepare(struct broker_txn *txn, bool commit)
+{
+    mr_timer_stop(&txn->timeout);
+    txn->busy = true;
+    if (txn->unsettled) { /* the transaction before this one has the word until then */
+        txn->prepare_wanted = true;
+        txn->prepare_commit = commit;
+        txn_settle(txn);
+        return;
+    }
+    txn->sequence = (int32_t)(((uint32_t)txn->sequence + 1) & 0x7fffffffu);
+    txn->state = commit ? BROKER_TXN_PREPARE_COMMIT : BROKER_TXN_PREPARE_ABORT;
+    txn->changed_ms = broker_storage_now_ms(&txn->txns->server->storage);
+    txn->save_wanted = false;
+    prepare_write(txn);
+}
+
+/* Ends the open transaction for its producer and locks that producer out. */
+static void txn_fence(struct broker_txn *txn)
+{
+    if (txn->epoch < INT16_MAX)
+        txn->epoch++;
+    txn_prepare(txn, false);
+}
+
+static void txn_timeout(struct mr_timer *timer)
+{
+    struct broker_txn *txn = mr_container(timer, struct broker_txn, timeout);
+
+    if (txn->state != BROKER_TXN_ONGOING || txn->busy)
+        return;
+    mr_log(MR_LOG_WARN, "broker", "transaction %s: aborted after its time-out of %d ms", txn->id,
+           txn->timeout_ms);
+    txn_fence(txn);
+}
+
+/* ---- the requests ---- */
+
+static int16_t start_check(const struct broker_request *request)
+{
+    const struct kafka_init_producer_id_request *in = request->in;
+
+    if (!request->server->ready)
+        return KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
+    if (in->transactional_id.data == NULL)
+        return KAFKA_ERROR_NONE;
+    if (in->transactional_id.length == 0 || (in->producer_id < 0) != (in->producer_epoch < 0))
+        return KAFKA_ERROR_INVALID_REQUEST;
+    if (in->transaction_timeout_ms <= 0 || in->transaction_timeout_ms > TIMEOUT_MS_MAX)
+        return KAFKA_ERROR_INVALID_TRANSACTION_TIMEOUT;
+    return KAFKA_ERROR_NONE;
+}
+
+static void start_abandon(struct broker_request *request)
+{
+    struct broker_txn *txn = request->work;
+    txn->starting = NULL;
+    broker_server_answer(request);
+}
+
+static void start_txn(struct broker_txn *txn, struct broker_request *request)
+{
+    const struct kafka_init_producer_id_request *in = request->in;
+    int16_t fenced = request->header.request_api_version >= 4
+                         ? (int16_t)KAFKA_ERROR_PRODUCER_FENCED
+                         : (int16_t)KAFKA_ERROR_INVALID_PRODUCER_EPOCH;
+
+    if (in->producer_id >= 0 && txn->producer_id >= 0 &&
+        (in->producer_id != txn->producer_id || in->producer_epoch != txn->epoch)) {
+        start_answer(request, fenced, -1, -1);
+        return;
+    }
+    if (!txn->busy && !txn->unsettled && txn->state != BROKER_TXN_ONGOING) {
+        start_now(txn, request);
+        return;
+    }
+    if (txn->starting != NULL)
+        start_answer(txn->starting, KAFKA_ERROR_CONCURRENT_TRANSACTIONS, -1, -1);
+    txn->starting = request;
+    request->work = txn;
+    request->abandon = start_abandon;
+    if (txn->busy)
+        return; /* it goes on when the end is reached */
+    if (txn->state == BROKER_TXN_ONGOING)
+        txn_fence(txn);
+    else
+        txn_settle(txn);
+}
+
+void broker_txn_init_producer_id(struct broker_request *request)
+{
+    const struct kafka_init_producer_id_request *in = request->in;
+    int16_t code = start_check(request);
+    int64_t producer_id;
+
+    if (code != KAFKA_ERROR_NONE) {
+        start_answer(request, code, -1, -1);
+        return;
+    }
+    if (in->transactional_id.data != NULL) {
+        start_txn(txn_make(&request->server->txns, in->transactional_id), request);
+        return;
+    }
+    producer_id = broker_topics_producer_id(&request->server->topics);
+    start_answer(request,
+                 producer_id < 0 ? KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS : KAFKA_ERROR_NONE,
+                 producer_id, 0);
+}
+
+/* The transaction by its id, if this producer may speak for it. `since`: the version of the API from
+ * which clients know PRODUCER_FENCED. */
+static int16_t txn_check(struct broker_request *request, mr_str id, int64_t producer_id,
+                         int16_t epoch, int16_t since, struct broker_txn **out)
+{
+    struct broker_txn *txn = mr_map_get(&request->server->txns.by_id, id);
+
+    if (!request->server->ready)
+        return KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
+    if (id.length == 0)
+        return KAFKA_ERROR_INVALID_REQUEST;
+    if (txn == NULL || txn->producer_id != producer_id)
+        return KAFKA_ERROR_INVALID_PRODUCER_ID_MAPPING;
+    if (txn->epoch != epoch)
+        return request->header.request_api_version >= since
+                   ? (int16_t)KAFKA_ERROR_PRODUCER_FENCED
+                   : (int16_t)KAFKA_ERROR_INVALID_PRODUCER_EPOCH;
+    *out = txn;
+    return KAFKA_ERROR_NONE;
+}
+
+static void txn_go_on(struct broker_txn *txn)
+{
+    if (txn->state != BROKER_TXN_ONGOING) {
+        txn->state = BROKER_TXN_ONGOING;
+        txn->started_ms = broker_storage_now_ms(&txn->txns->server->storage);
+        mr_timer_start(txn->txns->server->loop, &txn->timeout, (int64_t)txn->timeout_ms * 1000);
+    }
+    txn_save(txn);
+}
+
+void broker_txn_add_partitions_to_txn(struct broker_request *request)
+{
+    const struct kafka_add_partitions_to_txn_request *in = request->in;
+    struct kafka_add_partitions_to_txn_response *out = request->out;
+    struct broker_txn *txn = NULL;
+    int16_t code = txn_check(request, in->transactional_id, in->producer_id, in->producer_epoch, 2,
+                             &txn);
+    bool unknown = false, added = false;
+
+    if (code == KAFKA_ERROR_NONE && txn->busy)
+        code = KAFKA_ERROR_CONCURRENT_TRANSACTIONS;
+    for (int32_t i = 0; i < in->topics.count; i++)
+        for (int32_t j = 0; j < in->topics.items[i].partitions.count; j++)
+            unknown = unknown || broker_topics_partition(
+                                     &request->server->topics, in->topics.items[i].name,
+                                     in->topics.items[i].partitions.items[j]) == NULL;
+    out->results_by_topic.count = in->topics.count;
+    out->results_by_topic.items =
+        mr_arena_array(&request->arena, struct kafka_add_partitions_to_txn_response_topic,
+                       (size_t)in->topics.count);
+    for (int32_t i = 0; i < in->topics.count; i++) {
+        const struct kafka_add_partitions_to_txn_request_topic *asked = &in->topics.items[i];
+        struct kafka_add_partitions_to_txn_response_topic *answer =
+            &out->results_by_topic.items[i];
+        answer->name = asked->name;
+        answer->results_by_partition.count = asked->partitions.count;
+        answer->results_by_partition.items =
+            mr_arena_array(&request->arena, struct kafka_add_partitions_to_txn_response_partition,
+                           (size_t)asked->partitions.count);
+        for (int32_t j = 0; j < asked->partitions.count; j++) {
+            int32_t index = asked->partitions.items[j];
+            int16_t row = code;
+            if (code == KAFKA_ERROR_NONE && unknown)
+                row = broker_topics_partition(&request->server->topics, asked->name, index) == NULL
+                          ? (int16_t)KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION
+                          : (int16_t)KAFKA_ERROR_OPERATION_NOT_ATTEMPTED;
+            if (row == KAFKA_ERROR_NONE)
+                added = partition_add(txn, asked->name, index) || added;
+            answer->results_by_partition.items[j] =
+                (struct kafka_add_partitions_to_txn_response_partition){index, row};
+        }
+    }
+    if (added)
+        txn_go_on(txn);
+    broker_server_answer(request);
+}
+
+void broker_txn_add_offsets_to_txn(struct broker_request *request)
+{
+    const struct kafka_add_offsets_to_txn_request *in = request->in;
+    struct kafka_add_offsets_to_txn_response *out = request->out;
+    struct broker_txn *txn = NULL;
+
+    out->error_code = txn_check(request, in->transactional_id, in->producer_id, in->producer_epoch,
+                                2, &txn);
+    if (out->error_code == KAFKA_ERROR_NONE && in->group_id.length == 0)
+        out->error_code = KAFKA_ERROR_INVALID_GROUP_ID;
+    if (out->error_code == KAFKA_ERROR_NONE && txn->busy)
+        out->error_code = KAFKA_ERROR_CONCURRENT_TRANSACTIONS;
+    if (out->error_code == KAFKA_ERROR_NONE &&
+        partition_add(txn, MR_STR("__consumer_offsets"), 0))
+        txn_go_on(txn);
+    broker_server_answer(request);
+}
+
+static int16_t end_check(const struct broker_txn *txn, bool commit)
+{
+    if (txn->busy)
+        return txn->state == BROKER_TXN_ONGOING ||
+                       (txn->state == BROKER_TXN_PREPARE_COMMIT) == commit
+                   ? KAFKA_ERROR_CONCURRENT_TRANSACTIONS
+                   : KAFKA_ERROR_INVALID_TXN_STATE;
+    switch (txn->state) {
+    case BROKER_TXN_ONGOING:
+        return KAFKA_ERROR_NONE;
+    case BROKER_TXN_COMPLETE_COMMIT: /* a repeat */
+        return commit ? -2 : KAFKA_ERROR_INVALID_TXN_STATE;
+    case BROKER_TXN_COMPLETE_ABORT:
+        return commit ? KAFKA_ERROR_INVALID_TXN_STATE : -2;
+    case BROKER_TXN_EMPTY:
+    case BROKER_TXN_PREPARE_COMMIT:
+    case BROKER_TXN_PREPARE_ABORT:
+        break;
+    }
+    return KAFKA_ERROR_INVALID_TXN_STATE;
+}
+
+static void end_abandon(struct broker_request *request)
+{
+    struct broker_txn *txn = request->work;
+    txn->ending = NULL;
+    broker_server_answer(request);
+}
+
+void broker_txn_end_txn(struct broker_request *request)
+{
+    const struct kafka_end_txn_request *in = request->in;
+    struct kafka_end_txn_response *out = request->out;
+    struct broker_txn *txn = NULL;
+    int16_t code = txn_check(request, in->transactional_id, in->producer_id, in->producer_epoch, 2,
+                             &txn);
+
+    if (code == KAFKA_ERROR_NONE)
+        code = end_check(txn, in->committed);
+    if (code != KAFKA_ERROR_NONE) {
+        out->error_code = code == -2 ? (int16_t)KAFKA_ERROR_NONE : code;
+        broker_server_answer(request);
+        return;
+    }
+    txn->ending = request;
+    request->work = txn;
+    request->abandon = end_abandon;
+    txn_prepare(txn, in->committed);
+}
+
+int16_t broker_txn_check_append(struct broker_txns *txns, int64_t producer_id, int16_t epoch,
+                                struct broker_log *log, mr_str topic, int32_t partition)
+{
+    const struct broker_txn *txn = txn_of_producer(txns, producer_id);
+    const struct broker_producer *producer;
+
+    if (txn == NULL)
+        return KAFKA_ERROR_INVALID_PRODUCER_ID_MAPPING;
+    if (txn->epoch != epoch)
+        return KAFKA_ERROR_INVALID_PRODUCER_EPOCH;
+    if (txn->state != BROKER_TXN_ONGOING || txn->busy)
+        return KAFKA_ERROR_INVALID_TXN_STATE;
+    producer = broker_producers_find(&log->producers, producer_id);
+    if (producer != NULL && producer->txn_first >= 0)
+        return KAFKA_ERROR_NONE;
+    return has_partition(txn, topic, partition) ? KAFKA_ERROR_NONE : KAFKA_ERROR_INVALID_TXN_STATE;
+}
+
+/* ---- kept over a restart ---- */
+
+struct txns_replay {
+    struct broker_replay replay;
+    struct broker_txns *txns;
+};
+
+static void restore_partitions(struct broker_txn *txn, struct mr_in *in)
+{
+    int32_t topics = (int32_t)mr_in_be32(in);
+
+    partitions_clear(txn);
+    for (int32_t i = 0; i < topics && in->err == MR_OK; i++) {
+        uint16_t length = mr_in_be16(in);
+        mr_str topic = mr_in_take(in, length);
+        int32_t count = (int32_t)mr_in_be32(in);
+        for (int32_t j = 0; j < count && in->err == MR_OK; j++) {
+            int32_t index = (int32_t)mr_in_be32(in);
+            if (in->err == MR_OK)
+                partition_add(txn, topic, index);
+        }
+    }
+}
+
+static void restore_record(struct broker_replay *replay, const struct broker_batch *batch,
+                           const struct kafka_record *record)
+{
+    struct broker_txns *txns = mr_container(replay, struct txns_replay, replay)->txns;
+    struct mr_in key = mr_in_str(record->key), in = mr_in_str(record->value);
+    mr_str number = kafka_records_header_find(record, MR_STR("mr.txn")), id;
+    struct broker_txn *txn;
+    int64_t producer_id;
+    int16_t epoch;
+
+    (void)batch;
+    if (mr_in_be16(&key) != 0)
+        return;
+    uint16_t length = mr_in_be16(&key);
+    id = mr_in_take(&key, length);
+    if (key.err != MR_OK)
+        return;
+    txn = txn_make(txns, id);
+    if (record->value.data == NULL)
+        return; /* expired: the id may be used again, its producer id is kept from doing harm */
+    mr_in_be16(&in);
+    producer_id = (int64_t)mr_in_be64(&in);
+    epoch = (int16_t)mr_in_be16(&in);
+    txn->timeout_ms = (int32_t)mr_in_be32(&in);
+    txn->state = (enum broker_txn_state)mr_in_u8(&in);
+    restore_partitions(txn, &in);
+    txn->changed_ms = (int64_t)mr_in_be64(&in);
+    txn->started_ms = (int64_t)mr_in_be64(&in);
+    if (in.err != MR_OK || producer_id < 0)
+        return;
+    producer_set(txn, producer_id, epoch);
+    if (number.length == 4)
+        txn->sequence = (int32_t)broker_batch_be32((const uint8_t *)number.data);
+}
+
+static void restore_marker(struct broker_replay *replay, const struct broker_batch *batch,
+                           bool commit)
+{
+    (void)replay;
+    (void)batch;
+    (void)commit;
+}
+
+mr_err broker_txns_load(struct broker_txns *txns, struct broker_log *log)
+{
+    struct txns_replay replay = {{restore_record, restore_marker}, txns};
+    return broker_journal_replay(log, &replay.replay);
+}
+
+/* An open transaction in a partition that the coordinator does not know of. */
+static void orphan_end(struct broker_txns *txns, struct broker_partition *partition,
+                       const struct broker_producer *producer)
+{
+    struct broker_txn *txn = txn_of_producer(txns, producer->id);
+    int64_t end;
+
+    mr_log(MR_LOG_WARN, "broker", "%s: aborts a transaction of producer %lld that a crash cut off",
+           partition->log->name, (long long)producer->id);
+    if (txn == NULL) {
+        if (broker_journal_marker(partition->log, false, producer->id, producer->epoch, 0, &end) !=
+            MR_OK)
+            mr_log(MR_LOG_ERROR, "broker", "%s", mr_why());
+        if (partition->topic->internal)
+            broker_groups_txn_end(&txns->server->groups, producer->id, false);
+        return;
+    }
+    partition_add(txn, mr_str_from(partition->topic->name), partition->index);
+    if (txn->busy)
+        return; /* the fence below is already on its way, or comes when that end is reached */
+    txn->state = BROKER_TXN_ONGOING;
+    txn->recovering = true;
+    txns->recovering++;
+    txn_fence(txn);
+}
+
+static void orphans_of(struct broker_txns *txns, struct broker_partition *partition)
+{
+    struct broker_log *log = partition->log;
+    MR_ARRAY(struct broker_producer *) open = {0};
+
+    for (size_t i = 0; i < log->producers.open.count; i++)
+        *mr_array_add(&open) = log->producers.open.items[i];
+    for (size_t i = 0; i < open.count; i++) {
+        const struct broker_txn *txn = txn_of_producer(txns, open.items[i]->id);
+        bool known = txn != NULL && txn->state == BROKER_TXN_ONGOING &&
+                     txn->epoch == open.items[i]->epoch && !txn->busy &&
+                     has_partition(txn, mr_str_from(partition->topic->name), partition->index);
+        if (!known)
+            orphan_end(txns, partition, open.items[i]);
+    }
+    mr_array_fini(&open);
+}
+
+/* Once the ends that were decided before the crash are reached, what is still open is looked at. */
+static void recover_orphans(struct broker_txns *txns)
+{
+    struct broker_topics *topics = &txns->server->topics;
+    struct mr_map_entry *entry;
+
+    txns->recovered = txns->recovered_all;
+    txns->recover_begun = true;
+    txns->recovering++;
+    for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;) {
+        struct broker_topic *topic = entry->value;
+        for (size_t j = 0; j < topic->partitions.count; j++)
+            if (topic->partitions.items[j]->log != NULL)
+                orphans_of(txns, topic->partitions.items[j]);
+    }
+    txns->recovering--;
+    recover_step(txns);
+}
+
+void broker_txns_recover(struct broker_txns *txns)
+{
+    int64_t now_ms = broker_storage_now_ms(&txns->server->storage);
+    struct mr_map_entry *entry;
+
+    txns->recovered_all = txns->recovered;
+    txns->recovered = recover_orphans;
+    txns->recover_begun = true;
+    txns->recovering = 1;
+    for (size_t i = 0; (entry = mr_map_next(&txns->by_id, &i)) != NULL;) {
+        struct broker_txn *txn = entry->value;
+        int64_t left_ms = txn->started_ms + txn->timeout_ms - now_ms;
+        if (txn->state == BROKER_TXN_ONGOING)
+            mr_timer_start(txns->server->loop, &txn->timeout,
+                           (left_ms < 0 ? 0 : left_ms) * 1000);
+        if (txn->state != BROKER_TXN_PREPARE_COMMIT && txn->state != BROKER_TXN_PREPARE_ABORT)
+            continue;
+        txn->busy = true;
+        txn->recovering = true;
+        txns->recovering++;
+        txn_mark(txn);
+    }
+    txns->recovering--;
+    recover_step(txns);
+}
+
+void broker_txns_settle(struct broker_txns *txns)
+{
+    struct mr_map_entry *entry;
+    for (size_t i = 0; (entry = mr_map_next(&txns->by_id, &i)) != NULL;)
+        txn_settle(entry->value);
+}
+
+void broker_txns_init(struct broker_txns *txns, struct broker_server *server)
+{
+    *txns = (struct broker_txns){.server = server};
+}
+
+void broker_txns_fini(struct broker_txns *txns)
+{
+    struct mr_map_entry *entry;
+
+    for (size_t i = 0; (entry = mr_map_next(&txns->by_id, &i)) != NULL;)
+        txn_free(entry->value);
+    mr_map_fini(&txns->by_id);
+    mr_map_fini(&txns->by_producer);
+}
