@@ -95,7 +95,7 @@ bool data_decimal_from_double(double value, int to_scale, int precision, data_de
 
 /* ---- values as text, as Spark's CAST writes and reads them ---- */
 enum { DATA_TEXT_BYTES = 64 }; /* room for each of these; they return the length, add no NUL */
-size_t data_long_format(int64_t value, char out[DATA_TEXT_BYTES]);
+size_t data_long_format(int64_t value, char *out);
 size_t data_double_format(double value, char out[DATA_TEXT_BYTES]); /* as Java: 1.0E10, NaN */
 size_t data_float_format(float value, char out[DATA_TEXT_BYTES]);
 size_t data_date_format(int32_t days, char out[DATA_TEXT_BYTES]); /* 2026-11-21 */

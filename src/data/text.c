@@ -10,7 +10,7 @@ enum { DAY_SECONDS = 86400 };
 static const int64_t second_us = 1000000, day_us = (int64_t)DAY_SECONDS * 1000000;
 
 /* ---- numbers ---- */
-size_t data_long_format(int64_t value, char out[DATA_TEXT_BYTES])
+size_t data_long_format(int64_t value, char *out)
 {
     char digits[24];
     size_t count = 0, length = 0;

@@ -149,8 +149,8 @@ static void store(struct mr_timer *timer)
 {
     struct get *get = mr_container(timer, struct get, timer);
     const struct scheduler_step_spec *step = get->task->step;
-    struct row *rows;
-    size_t count;
+    struct row *rows = NULL;
+    size_t count = 0;
     struct mr_buf sql = {0};
     if (disk_is_short(get))
         return;
