@@ -608,7 +608,8 @@ static mr_err prepared_read(struct cql_prepared *prepared, struct mr_in *in)
     mr_arena_reset(&prepared->client->arena);
     cql_metadata_read(in, &prepared->client->arena, true, &variables);
     cql_metadata_read(in, &prepared->client->arena, false, &columns);
-    if (in->err != MR_OK || id.length == 0)
+    if (in->err != MR_OK || id.length == 0 ||
+        (variables.column_count > 0 && variables.columns == NULL)) /* it says: without metadata */
         return mr_fail(MR_CORRUPT, "the CQL server's answer to PREPARE does not read");
     if (prepared->id.length > 0 && !same_types(&prepared->variables, &variables))
         return mr_fail(MR_CONFLICT, "the columns of \"%.*s\" have changed meanwhile",
@@ -693,8 +694,9 @@ static mr_err call_result(struct link *link, struct call *call, struct mr_in *in
         result.row_count = mr_in_be32(in);
         result.rows = *in;
     }
-    if (in->err != MR_OK || (result.row_count > 0 && mr_in_left(in) / 4 / result.row_count <
-                                                         result.metadata.column_count)) {
+    if (in->err != MR_OK || (result.metadata.column_count > 0 && result.metadata.columns == NULL) ||
+        (result.row_count > 0 &&
+         mr_in_left(in) / 4 / result.row_count < result.metadata.column_count)) {
         call_tell(client, call, mr_fail(MR_CORRUPT, "a RESULT of the CQL server does not read"),
                   NULL);
         return MR_CORRUPT;

@@ -14,7 +14,7 @@ static struct net_listener *listener;
 static struct cql_client *client;
 static struct net_conn *conns[8];
 static size_t conn_count;
-static bool wants_password, knows_statement = true, mute, closes;
+static bool wants_password, knows_statement = true, mute, closes, hides_columns;
 static unsigned fails_with; /* an error code for the next `fails_count` executes */
 static int fails_count, startups, prepares, executes;
 static mr_str last_body; /* of the latest EXECUTE or QUERY, copied */
@@ -90,6 +90,7 @@ static void reply_prepared(struct net_conn *conn, int16_t stream)
                                      .key_count = 1,
                                      .key_indices = &key,
                                      .paging_state = CQL_VALUE_NULL};
+    variables.flags = hides_columns ? CQL_ROWS_NO_METADATA : 0;
     struct cql_metadata none = {.flags = CQL_ROWS_NO_METADATA, .paging_state = CQL_VALUE_NULL};
     struct mr_buf *out = net_out(conn);
     size_t begin = cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, 0, stream, CQL_OPCODE_RESULT);
@@ -443,6 +444,17 @@ STORY("a statement that the server refuses is told with the server's words")
     expect_int(outcome.err, MR_INVALID);
     expect(outcome.prepared == NULL);
     expect(strstr(outcome.why, "Syntax error: no viable alternative") != NULL);
+    ends();
+}
+
+STORY("an answer to PREPARE that hides its columns is corrupt, not believed")
+{
+    struct outcome outcome = {0};
+    given_client((struct cql_client_options){0});
+    hides_columns = true;
+    cql_client_prepare(client, MR_STR("SELECT 2"), on_prepared, &outcome);
+    wait_for(&outcome);
+    expect_int(outcome.err, MR_CORRUPT);
     ends();
 }
 
