@@ -158,8 +158,8 @@ int up_command_store(int argc, char **argv)
         return status;
     part->close = store_close;
     struct store_options options = {
-        .folder = mr_arena_printf(&part->arena, "%s/store", part->folder),
-        .host = mr_str_from(part->host),
+        .folder = mr_arena_printf(&part->arena, "%s/store", part->folder).data,
+        .host = part->host,
         .port = part->port,
     };
     mr_err err = store_server_open(part->loop, part->disk, &options, &part->store);

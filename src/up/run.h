@@ -70,7 +70,9 @@ struct up {
     struct postgres_address postgres_address;
 
     struct mr_task broker_ask, broker_ready, store_ask, store_ready;
+    struct mr_timer store_timer; /* on tables */
     bool broker_is_ready, store_is_ready;
+    char store_why[512];
     struct mr_job postgres_job; /* starts it; later looks after it */
     struct mr_job postgres_stop_job;
     bool postgres_is_ready, postgres_busy;

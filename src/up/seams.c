@@ -153,8 +153,8 @@ static mr_err open_cassandra(struct up *up)
 {
     struct up_seam *seam = &up->seams[UP_CASSANDRA];
     struct store_options options = {
-        .folder = mr_arena_printf(&up->arena, "%s/store", up->folder),
-        .host = mr_str_from(up->host),
+        .folder = mr_arena_printf(&up->arena, "%s/store", up->folder).data,
+        .host = up->host,
     };
     mr_err err = up_options_port(&up->options, UP_PORT_CASSANDRA, false, &options.port);
     if (err == MR_OK)

@@ -15,6 +15,14 @@ enum { LOOK_US = 4000, REFRESH_US = 500000, POSTGRES_LOOK_US = 2000000 };
 
 /* ---- servers on other loops ---- */
 
+static void fail(struct up *up, const char *why)
+{
+    fprintf(stderr, "millrace up: %s\n", why);
+    mr_log(MR_LOG_ERROR, "up", "%s", why);
+    up->exit_status = 1;
+    up_stages_stop(up);
+}
+
 static void broker_is_ready(struct mr_task *task)
 {
     mr_container(task, struct up, broker_ready)->broker_is_ready = true;
@@ -35,20 +43,29 @@ static void broker_ask(struct mr_task *task) /* on the log's loop */
 
 static void store_is_ready(struct mr_task *task)
 {
-    mr_container(task, struct up, store_ready)->store_is_ready = true;
+    struct up *up = mr_container(task, struct up, store_ready);
+    up->store_is_ready = up->store_why[0] == '\0';
+    if (!up->store_is_ready)
+        fail(up, up->store_why);
 }
 
-static void store_says(struct mr_task *task) /* on the store's loop */
+/* On the store's loop: looks again until its folder is read. */
+static void store_look(struct mr_timer *timer)
 {
-    struct up *up = mr_container(task, struct up, store_ask);
+    struct up *up = mr_container(timer, struct up, store_timer);
+    mr_err err = store_server_ready(up->store);
+    if (err == MR_AGAIN) {
+        mr_timer_start(up->tables, timer, LOOK_US);
+        return;
+    }
+    if (err != MR_OK)
+        snprintf(up->store_why, sizeof up->store_why, "%s", store_server_why(up->store));
     mr_loop_post(up->work, &up->store_ready);
 }
 
-static void store_ask(struct mr_task *task) /* on the store's loop */
+static void store_ask(struct mr_task *task)
 {
-    struct up *up = mr_container(task, struct up, store_ask);
-    task->run = store_says;
-    store_server_when_ready(up->store, task);
+    store_look(&mr_container(task, struct up, store_ask)->store_timer);
 }
 
 /* ---- PostgreSQL, on a thread of its own ---- */
@@ -68,15 +85,7 @@ static void postgres_work(struct mr_job *job) /* on the PostgreSQL thread */
         snprintf(up->postgres_why, sizeof up->postgres_why, "%s", mr_why());
 }
 
-static void fail(struct up *up, const char *why)
-{
-    fprintf(stderr, "millrace up: %s\n", why);
-    mr_log(MR_LOG_ERROR, "up", "%s", why);
-    up->exit_status = 1;
-    up_stages_stop(up);
-}
-
-static void postgres_done(struct mr_job *job)
+static void postgres_looked(struct mr_job *job)
 {
     struct up *up = mr_container(job, struct up, postgres_job);
     struct up_seam *seam = &up->seams[UP_POSTGRES];
@@ -106,7 +115,7 @@ static void postgres_submit(struct up *up)
         return;
     up->postgres_busy = true;
     up->postgres_job = (struct mr_job){
-        .work = postgres_work, .done = postgres_done, .loop = up->work};
+        .work = postgres_work, .done = postgres_looked, .loop = up->work};
     mr_disk_submit(up->postgres_disk, &up->postgres_job);
 }
 
@@ -356,6 +365,7 @@ void up_stages_begin(struct up *up)
     up->broker_ask.run = broker_ask;
     up->store_ready.run = store_is_ready;
     up->store_ask.run = store_ask;
+    up->store_timer.run = store_look;
     if (up->broker != NULL)
         mr_loop_post(up->log, &up->broker_ask);
     if (up->store != NULL)
