@@ -292,6 +292,7 @@ static void close_work(struct mr_job *job)
 {
     struct engine *engine = mr_container(job, struct engine, last);
     kv_close(engine->kv);
+    kv_memory_free(engine->memory);
 }
 static void close_done(struct mr_job *job)
 {

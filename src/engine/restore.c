@@ -15,7 +15,7 @@
 enum {
     WINDOW = 4096,                      /* position records looked at first */
     COPY_BATCH_BYTES = 1 << 20,
-    META_BYTES = 24,
+    CACHE_BYTES = 4 << 20,              /* read at a start only */
     FLUSH_US = 5000000,                 /* how often the copy's log goes to its file */
 };
 #define COPY_AGE_US_MAX ((int64_t)12 * 3600 * 1000000)      /* half of delete.retention.ms */
@@ -243,8 +243,11 @@ uint64_t engine_restore_shape(const struct engine_run *run)
 static mr_err open_kv(struct engine *engine)
 {
     const char *folder = mr_arena_cstr(&engine->arena, engine->options.folder);
+    if (engine->options.memory == NULL && engine->memory == NULL)
+        engine->memory = kv_memory_new(CACHE_BYTES);
     struct kv_options options = {.folder = folder,
-                                 .memory = engine->options.memory,
+                                 .memory = engine->memory != NULL ? engine->memory
+                                                                  : engine->options.memory,
                                  .write_buffers_bytes = 8 << 20};
     mr_err err = mr_folder_make(folder, 0700);
     if (err != MR_OK)
