@@ -7,9 +7,9 @@
 
 struct registry_server;
 struct registry_server_options {
-    mr_str host;                     /* to listen on */
-    uint16_t port;                   /* 0: any free one */
-    mr_str kafka;                    /* "host:port" of the log */
+    mr_str host;   /* to listen on */
+    uint16_t port; /* 0: any free one */
+    mr_str kafka;  /* "host:port" of the log */
 };
 /* Binds the listener and begins to read `_schemas` (made when missing). Requests before it is read to
  * its end wait up to a second, then get 503. Thread: the loop's, or any before the loop runs. */

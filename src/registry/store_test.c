@@ -1,0 +1,2 @@
+#include "registry/store.h"
+#include "story.h"

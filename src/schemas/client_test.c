@@ -1,0 +1,2 @@
+#include "schemas/schemas.h"
+#include "story.h"
