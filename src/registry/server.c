@@ -29,7 +29,8 @@ struct registry_server {
     struct kafka_producer_topic *topic;
     struct registry_store store;
     bool ready, closing, reported;
-    int pending; /* answers that the Kafka client owes us */
+    int pending;   /* answers that the Kafka client owes us */
+    int producing; /* answers that the producer owes us, until it is closed */
     struct queue waiting, writes;
     struct registry_call *writing;
     struct mr_timer retry, patience, end;
