@@ -364,7 +364,7 @@ static bool take_begin(struct capture_session *session, const struct capture_mes
     struct capture_transaction *transaction = &session->transaction;
     if (transaction->inside)
         return corrupt(session, "the end of a transaction before the next one");
-    capture_snapshot_reached(session, message->lsn - 1);
+    capture_snapshot_reached(session, message->lsn);
     if (session->dead)
         return false;
     *transaction = (struct capture_transaction){

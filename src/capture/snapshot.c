@@ -177,6 +177,11 @@ void capture_snapshot_next(struct capture_session *session)
 
     postgres_batch_begin(sql, on_visible, session);
     postgres_batch_add(sql, MR_STR("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), NULL, 0);
+    /* Along the key's index, whatever the planner knows of a table that was filled just now. */
+    postgres_batch_add(sql,
+                       MR_STR("SELECT set_config(s, 'off', true) FROM unnest(ARRAY['enable_sort', "
+                              "'enable_seqscan', 'enable_bitmapscan']) s"),
+                       NULL, 0);
     postgres_batch_add(sql, MR_STR("SELECT txid_current_snapshot()"), NULL, 0);
     postgres_batch_end(sql);
     struct mr_buf text = {0};
