@@ -322,6 +322,8 @@ static mr_err load_segment(struct loading *loading, int64_t base, bool closed, b
     mr_err err;
     int fd;
 
+    broker_segment_path(mr_str_from(log->folder), base, ".cleaned", path);
+    unlink(path); /* of a compaction that a crash ended */
     broker_segment_path(mr_str_from(log->folder), base, ".log", path);
     if (log->segments.count > 0 && broker_log_active(log)->facts.end > base) {
         unlink(path); /* a compaction had merged it into the one before */

@@ -126,6 +126,19 @@ static void part_aborted(struct fetch_part *part, int64_t next)
     }
 }
 
+/* Leaves those out that begin behind what was read. */
+static void part_aborted_until(struct fetch_part *part, int64_t next)
+{
+    int32_t kept = 0;
+
+    for (int32_t i = 0; i < part->answer->aborted_transactions.count; i++)
+        if (part->answer->aborted_transactions.items[i].first_offset < next)
+            part->answer->aborted_transactions.items[kept++] =
+                part->answer->aborted_transactions.items[i];
+    if (part->answer->aborted_transactions.count > 0)
+        part->answer->aborted_transactions.count = kept;
+}
+
 /* Takes what memory has, or plans a read; returns the bytes that count against the answer. */
 static size_t part_collect(struct fetch_part *part, size_t room, bool one)
 {
@@ -150,6 +163,8 @@ static size_t part_collect(struct fetch_part *part, size_t room, bool one)
             goto aborted;
         }
         fetch->plan_count++;
+        if (fetch->in->isolation_level == 1)
+            part_aborted(part, part->until); /* as they are now, with the files as they are now */
         return bytes;
     }
     bytes = broker_log_read_recent(part->log, offset, part->until, bytes, one, refs, &next);
@@ -198,7 +213,6 @@ static void part_read(struct fetch_part *part)
 {
     struct broker_log_plan *plan = part->plan;
     broker_refs *refs = &part->fetch->request->refs;
-    int64_t next = part->asked->fetch_offset;
 
     part->ref_first = refs->count;
     if (plan->err != MR_OK) {
@@ -208,10 +222,8 @@ static void part_read(struct fetch_part *part)
     if (plan->bytes != NULL) {
         *mr_array_add(refs) = (struct wire_ref){plan->bytes, plan->bytes->data, plan->bytes->length};
         part->ref_count = 1;
-        next = plan->next_offset;
+        part_aborted_until(part, plan->next_offset);
     }
-    if (part->fetch->in->isolation_level == 1)
-        part_aborted(part, next);
     broker_log_plan_finish(plan);
     part->plan = NULL;
 }

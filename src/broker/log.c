@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -738,8 +739,10 @@ static void plan_position(struct broker_log_plan *plan)
     if (plan->indexed)
         return;
     broker_index_init(&index, 0);
+    /* One that does not fit belongs to the file that a compaction is about to put in this one's place. */
     if (broker_segment_load(mr_str_from(plan->path), plan->segment->facts.base, &facts, &index) ==
-        MR_OK) {
+            MR_OK &&
+        facts.bytes == plan->limit) {
         if (plan->by_time)
             plan->position = broker_index_by_time(&index, plan->time);
         else if (plan->offset > facts.base)
@@ -747,6 +750,17 @@ static void plan_position(struct broker_log_plan *plan)
                 broker_index_by_offset(&index, (uint32_t)(plan->offset - facts.base));
     }
     broker_index_fini(&index);
+}
+
+/* The file may have been compacted since the plan was made: it is shorter then. */
+static void plan_fit(struct broker_log_plan *plan)
+{
+    struct stat status;
+
+    if (fstat(plan->fd, &status) != 0 || status.st_size >= (off_t)plan->limit)
+        return;
+    plan->limit = (uint32_t)status.st_size;
+    plan->position = 0;
 }
 
 /* Moves on to the batch that has a timestamp at or after the one wanted. */
@@ -781,6 +795,7 @@ void broker_log_plan_run(struct broker_log_plan *plan)
             return;
         }
         plan->opened = true;
+        plan_fit(plan);
     }
     plan->err = broker_segment_read(plan->fd, path, plan->position, plan->limit, plan->offset,
                                     plan->until, plan->bytes_max, &plan->bytes,

@@ -3,6 +3,8 @@
  * disk may hold more for a while (connections bound that). Rounds of upkeep come once a second. */
 #include "broker/storage.h"
 
+#include "broker/compact.h"
+
 enum {
     RECENT_BYTES = 32 << 20,
     RECENT_OVERHEAD = 160,              /* bookkeeping of one batch */
@@ -117,6 +119,20 @@ void broker_storage_forget(struct broker_storage *storage, struct broker_log *lo
             log->recent[(log->recent_head + i) & (log->recent_capacity - 1)].bytes);
 }
 
+void broker_storage_trim(struct broker_storage *storage, struct broker_log *log, int64_t end)
+{
+    for (size_t i = 0; i < storage->recent_count && log->recent_written > 0; i++) {
+        size_t at = (storage->recent_head + i) & (storage->recent_capacity - 1);
+        if (storage->recent[at] != log)
+            continue;
+        if (log->recent[log->recent_head].base >= end)
+            break;
+        storage->recent_bytes -= broker_storage_cost(log->recent[log->recent_head].bytes);
+        storage->recent[at] = NULL;
+        broker_log_evict(log);
+    }
+}
+
 /* ---- rounds ---- */
 
 struct space_job {
@@ -187,6 +203,7 @@ void broker_storage_round(struct broker_storage *storage)
         broker_upkeep_idle(log, now_us - IDLE_FILE_US);
         broker_producers_expire(&log->producers, now_ms - PRODUCER_EXPIRY_MS);
     }
+    broker_compact_round(storage);
 }
 
 static void tick(struct mr_timer *timer)

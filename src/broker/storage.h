@@ -35,6 +35,8 @@ void broker_storage_dirty(struct broker_storage *storage, struct broker_log *log
 /* A batch went into memory; pushes older ones out. */
 void broker_storage_remember(struct broker_storage *storage, struct broker_log *log, size_t bytes);
 void broker_storage_forget(struct broker_storage *storage, struct broker_log *log);
+/* Drops this log's batches before `end` from memory: the files say something else now. */
+void broker_storage_trim(struct broker_storage *storage, struct broker_log *log, int64_t end);
 int64_t broker_storage_now_ms(const struct broker_storage *storage);
 /* Disk use of a batch in memory, for the budget. */
 size_t broker_storage_cost(size_t batch_bytes);

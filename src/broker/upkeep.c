@@ -98,6 +98,14 @@ static bool is_settled(const struct broker_log *log, const struct broker_segment
     return segment != broker_log_active(log) && segment->facts.end <= log->written;
 }
 
+/* While a compaction works on the segments they wait for the next round. */
+static void drop_before_start(struct broker_log *log)
+{
+    while (!log->compacting && log->segments.count > 1 &&
+           is_settled(log, log->segments.items[0]) && log->segments.items[0]->facts.end <= log->start)
+        broker_upkeep_drop(log, 0);
+}
+
 void broker_upkeep_cut(struct broker_log *log, int64_t start)
 {
     if (start <= log->start)
@@ -105,9 +113,7 @@ void broker_upkeep_cut(struct broker_log *log, int64_t start)
     mr_assert(start <= log->end);
     log->start = start;
     broker_producers_cut(&log->producers, start);
-    while (log->segments.count > 1 && is_settled(log, log->segments.items[0]) &&
-           log->segments.items[0]->facts.end <= start)
-        broker_upkeep_drop(log, 0);
+    drop_before_start(log);
     log->checkpoint_wanted = true;
     broker_log_changed(log);
 }
@@ -136,7 +142,8 @@ void broker_upkeep_retain(struct broker_log *log, int64_t now_ms)
     if (active->facts.bytes > 0 && (now_ms - active->facts.made_ms >= log->config->segment_ms ||
                                     (log->config->deletes && is_expired(log, active, now_ms))))
         broker_upkeep_roll(log);
-    if (!log->config->deletes)
+    drop_before_start(log);
+    if (!log->config->deletes || log->compacting)
         return;
     for (; gone + 1 < log->segments.count; gone++) {
         const struct broker_segment *segment = log->segments.items[gone];

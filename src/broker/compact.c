@@ -1,0 +1,636 @@
+/* broker/compact.c: keeps the last value of each key.
+ *
+ *   MAP (reads what is new, notes the last offset of each key) -> COPY (reads everything up to there,
+ *   writes what stays into new files) -> SWAP (new files take the old ones' names)
+ *
+ * Offsets stay as they were, with gaps; the newest segment and what is at or behind an open transaction
+ * is never touched. Records of aborted transactions go; records of committed ones lose the
+ * transactional bit, since nothing about them is undecided, and markers go when they are older than
+ * delete.retention.ms, as tombstones do. The last batch of each producer stays, empty if need be, so
+ * that a scan finds its sequence. Each slice is one job, so syncs of others come in between. */
+#include "broker/compact.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kafka/records.h"
+
+enum {
+    SLICE_BYTES = 4 << 20,
+    KEYS_MAX = 1 << 20,
+};
+
+struct key_slot {
+    uint8_t digest[16];
+    int64_t offset;             /* -1: free */
+};
+struct source {
+    struct broker_segment *segment;
+    uint32_t bytes;
+    char path[BROKER_PATH_BYTES];
+};
+struct output {
+    struct broker_segment_facts facts;
+    struct broker_index index;
+    size_t source_first, source_count;
+    char path[BROKER_PATH_BYTES];   /* of the new file, before it gets its name */
+};
+enum phase { PHASE_MAP, PHASE_COPY, PHASE_SWAP, PHASE_DONE };
+struct compaction {
+    struct mr_job job;
+    struct broker_log *log;
+    char folder[BROKER_PATH_BYTES];
+    enum phase phase;
+    MR_ARRAY(struct source) sources;
+    MR_ARRAY(struct output) outputs;
+    size_t at;                  /* source being read */
+    uint32_t position;
+    int fd, fd_out;
+    int64_t mapped_from, mapped_to;     /* offsets of which the keys are known */
+    struct key_slot *slots;
+    size_t slot_count, key_count;
+    MR_ARRAY(struct broker_aborted) aborted;
+    MR_ARRAY(int64_t) last_bases;       /* base offsets of each producer's last batch */
+    MR_ARRAY(int64_t) markers_gone;     /* offsets of abort markers left out */
+    int64_t now_ms, marker_before_ms, segment_bytes;
+    struct mr_buf out;
+    mr_err err;
+    char why[256];
+};
+
+/* ---- the map of keys ---- */
+
+static struct key_slot *slot_find(struct compaction *work, const uint8_t digest[16])
+{
+    uint64_t hash;
+    size_t at;
+
+    memcpy(&hash, digest, sizeof(hash));
+    for (at = hash & (work->slot_count - 1); work->slots[at].offset >= 0;
+         at = (at + 1) & (work->slot_count - 1))
+        if (memcmp(work->slots[at].digest, digest, 16) == 0)
+            break;
+    return &work->slots[at];
+}
+
+static void slots_grow(struct compaction *work)
+{
+    struct key_slot *old = work->slots;
+    size_t old_count = work->slot_count;
+
+    work->slot_count = old_count == 0 ? 1024 : old_count * 2;
+    work->slots = mr_new_array(struct key_slot, work->slot_count);
+    for (size_t i = 0; i < work->slot_count; i++)
+        work->slots[i].offset = -1;
+    for (size_t i = 0; i < old_count; i++)
+        if (old[i].offset >= 0)
+            *slot_find(work, old[i].digest) = old[i];
+    mr_free(old);
+}
+
+static void key_note(struct compaction *work, mr_str key, int64_t offset)
+{
+    struct key_slot *slot;
+    uint8_t digest[16];
+
+    if (work->key_count * 4 >= work->slot_count * 3)
+        slots_grow(work);
+    mr_md5(key.data, key.length, digest);
+    slot = slot_find(work, digest);
+    if (slot->offset < 0) {
+        memcpy(slot->digest, digest, 16);
+        work->key_count++;
+    }
+    slot->offset = offset;
+}
+
+static bool is_superseded(struct compaction *work, mr_str key, int64_t offset)
+{
+    uint8_t digest[16];
+
+    if (work->slot_count == 0)
+        return false;
+    mr_md5(key.data, key.length, digest);
+    return slot_find(work, digest)->offset > offset;
+}
+
+static bool is_aborted(const struct compaction *work, const struct broker_batch *batch)
+{
+    if ((batch->attributes & BROKER_BATCH_TRANSACTIONAL) == 0)
+        return false;
+    for (size_t i = 0; i < work->aborted.count; i++) {
+        const struct broker_aborted *aborted = &work->aborted.items[i];
+        if (aborted->producer_id == batch->producer_id && aborted->first <= batch->base &&
+            batch->last < aborted->last)
+            return true;
+    }
+    return false;
+}
+
+/* ---- one batch ---- */
+
+static mr_err batch_open(const uint8_t *data, const struct broker_batch *batch,
+                         struct mr_arena *arena, struct kafka_records *records)
+{
+    struct kafka_batch header;
+    mr_err err = kafka_records_batch(mr_str_of(data, batch->bytes), &header);
+    return err == MR_OK ? kafka_records_open(&header, arena, records) : err;
+}
+
+static mr_err batch_map(struct compaction *work, const uint8_t *data,
+                        const struct broker_batch *batch)
+{
+    struct kafka_records records;
+    struct kafka_record record;
+    struct mr_arena arena;
+    mr_err err = MR_OK;
+
+    work->mapped_to = batch->last + 1;
+    if ((batch->attributes & BROKER_BATCH_CONTROL) != 0 || is_aborted(work, batch))
+        return MR_OK;
+    mr_arena_init(&arena);
+    err = batch_open(data, batch, &arena, &records);
+    while (err == MR_OK && kafka_records_read(&records, &record))
+        if (record.key.data != NULL)
+            key_note(work, record.key, record.offset);
+    mr_arena_fini(&arena);
+    return err;
+}
+
+static bool record_stays(struct compaction *work, const struct broker_batch *batch,
+                         const struct kafka_record *record)
+{
+    if (record->key.data == NULL || is_superseded(work, record->key, record->offset))
+        return false;
+    return record->value.data != NULL || batch->time_max >= work->marker_before_ms;
+}
+
+static bool is_last_of_producer(const struct compaction *work, const struct broker_batch *batch)
+{
+    for (size_t i = 0; i < work->last_bases.count; i++)
+        if (work->last_bases.items[i] == batch->base)
+            return true;
+    return false;
+}
+
+/* Writes the batch with the records that stay, which lie as they were behind its header. */
+static void batch_put(struct compaction *work, const uint8_t *data, const struct broker_batch *batch,
+                      const struct mr_buf *kept, int32_t count)
+{
+    size_t at = work->out.length;
+    size_t bytes = BROKER_BATCH_HEADER + kept->length;
+    uint8_t *head;
+
+    mr_buf_add(&work->out, data, BROKER_BATCH_HEADER);
+    mr_buf_add(&work->out, kept->data, kept->length);
+    head = work->out.data + at;
+    broker_batch_put32(head + 8, (uint32_t)(bytes - 12));
+    broker_batch_put16(head + 21, (uint16_t)(batch->attributes & ~(BROKER_BATCH_CODEC |
+                                                                  BROKER_BATCH_TRANSACTIONAL)));
+    broker_batch_put32(head + 57, (uint32_t)count);
+    broker_batch_put32(head + 17, mr_crc32c(0, head + 21, bytes - 21));
+}
+
+/* Nothing changes but, perhaps, the transactional bit. */
+static void batch_keep(struct compaction *work, const uint8_t *data,
+                       const struct broker_batch *batch)
+{
+    size_t at = work->out.length;
+    uint8_t *head;
+
+    mr_buf_add(&work->out, data, batch->bytes);
+    if ((batch->attributes & BROKER_BATCH_CONTROL) != 0 ||
+        (batch->attributes & BROKER_BATCH_TRANSACTIONAL) == 0)
+        return;
+    head = work->out.data + at;
+    broker_batch_put16(head + 21, (uint16_t)(batch->attributes & ~BROKER_BATCH_TRANSACTIONAL));
+    broker_batch_put32(head + 17, mr_crc32c(0, head + 21, batch->bytes - 21));
+}
+
+static void marker_copy(struct compaction *work, const uint8_t *data,
+                        const struct broker_batch *batch)
+{
+    int32_t epoch = -1;
+
+    if (batch->time_max >= work->marker_before_ms) {
+        batch_keep(work, data, batch);
+        return;
+    }
+    if (broker_producers_marker(batch, data, &epoch) == 0)
+        *mr_array_add(&work->markers_gone) = batch->last;
+}
+
+static mr_err batch_copy(struct compaction *work, const uint8_t *data,
+                         const struct broker_batch *batch)
+{
+    struct kafka_records records;
+    struct kafka_record record;
+    struct mr_arena arena;
+    struct mr_buf kept = {0};
+    int32_t count = 0;
+    mr_err err = MR_OK;
+
+    if ((batch->attributes & BROKER_BATCH_CONTROL) != 0) {
+        marker_copy(work, data, batch);
+        return MR_OK;
+    }
+    mr_arena_init(&arena);
+    if (!is_aborted(work, batch)) {
+        err = batch_open(data, batch, &arena, &records);
+        while (err == MR_OK) {
+            const uint8_t *from = records.in.at;
+            if (!kafka_records_read(&records, &record))
+                break;
+            if (!record_stays(work, batch, &record))
+                continue;
+            mr_buf_add(&kept, from, (size_t)(records.in.at - from));
+            count++;
+        }
+    }
+    if (err == MR_OK && count > 0 && count == batch->count)
+        batch_keep(work, data, batch);
+    else if (err == MR_OK && (count > 0 || is_last_of_producer(work, batch)))
+        batch_put(work, data, batch, &kept, count);
+    mr_buf_fini(&kept);
+    mr_arena_fini(&arena);
+    return err;
+}
+
+/* ---- output files ---- */
+
+static mr_err output_close(struct compaction *work)
+{
+    mr_err err = MR_OK;
+
+    if (work->fd_out >= 0 && fdatasync(work->fd_out) != 0)
+        err = mr_fail(MR_IO, "%s: %s", work->outputs.items[work->outputs.count - 1].path,
+                      strerror(errno));
+    mr_fd_close(work->fd_out);
+    work->fd_out = -1;
+    return err;
+}
+
+static mr_err output_open(struct compaction *work)
+{
+    struct output *output = mr_array_add(&work->outputs);
+    const struct broker_segment_facts *facts = &work->sources.items[work->at].segment->facts;
+
+    *output = (struct output){.source_first = work->at};
+    output->facts = (struct broker_segment_facts){.base = facts->base,
+                                                  .end = facts->base,
+                                                  .time_max = -1,
+                                                  .time_max_offset = -1,
+                                                  .made_ms = facts->made_ms};
+    broker_index_init(&output->index, 0);
+    broker_segment_path(mr_str_from(work->folder), facts->base, ".cleaned", output->path);
+    work->fd_out = open(output->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    return work->fd_out >= 0
+               ? MR_OK
+               : mr_fail(mr_err_from_errno(errno), "%s: %s", output->path, strerror(errno));
+}
+
+/* A source joins the present output as long as that stays a segment of allowed size and span. */
+static mr_err output_for_source(struct compaction *work)
+{
+    const struct source *source = &work->sources.items[work->at];
+    struct output *output =
+        work->outputs.count == 0 ? NULL : &work->outputs.items[work->outputs.count - 1];
+    mr_err err;
+
+    if (output == NULL || (int64_t)output->facts.bytes + source->bytes > work->segment_bytes ||
+        source->segment->facts.end - output->facts.base >= INT32_MAX) {
+        err = output_close(work);
+        if (err == MR_OK)
+            err = output_open(work);
+        if (err != MR_OK)
+            return err;
+        output = &work->outputs.items[work->outputs.count - 1];
+    }
+    output->source_count++;
+    return MR_OK;
+}
+
+static mr_err output_write(struct compaction *work)
+{
+    struct output *output = &work->outputs.items[work->outputs.count - 1];
+    mr_err err = mr_write_all(work->fd_out, work->out.data, work->out.length, output->facts.bytes);
+    size_t at = 0;
+
+    while (err == MR_OK && at < work->out.length) {
+        struct broker_batch batch;
+        mr_err read = broker_batch_read(work->out.data + at, work->out.length - at, &batch);
+        mr_assert(read == MR_OK);
+        broker_index_add(&output->index, (uint32_t)(batch.base - output->facts.base),
+                         output->facts.bytes, output->facts.time_max);
+        output->facts.bytes += batch.bytes;
+        output->facts.end = batch.last + 1;
+        if (batch.time_max > output->facts.time_max) {
+            output->facts.time_max = batch.time_max;
+            output->facts.time_max_offset = batch.last;
+        }
+        at += batch.bytes;
+    }
+    mr_buf_clear(&work->out);
+    return err;
+}
+
+/* The new files get the names of the first old ones; other old ones are removed. A start that finds
+ * both removes what the new one covers. */
+static mr_err outputs_swap(struct compaction *work)
+{
+    mr_err err = output_close(work);
+    char path[BROKER_PATH_BYTES];
+
+    for (size_t i = 0; i < work->outputs.count && err == MR_OK; i++) {
+        struct output *output = &work->outputs.items[i];
+        broker_segment_path(mr_str_from(work->folder), output->facts.base, ".index", path);
+        unlink(path);
+        if (rename(output->path, work->sources.items[output->source_first].path) != 0)
+            return mr_fail(MR_IO, "%s: %s", output->path, strerror(errno));
+        for (size_t j = 1; j < output->source_count; j++) {
+            const struct source *gone = &work->sources.items[output->source_first + j];
+            unlink(gone->path);
+            broker_segment_path(mr_str_from(work->folder), gone->segment->facts.base, ".index",
+                                path);
+            unlink(path);
+        }
+        err = broker_segment_save(mr_str_from(work->folder), &output->facts, &output->index);
+    }
+    return err == MR_OK ? mr_folder_sync(work->folder) : err;
+}
+
+/* ---- slices ---- */
+
+static mr_err slice_read(struct compaction *work, struct mr_bytes **bytes)
+{
+    struct source *source = &work->sources.items[work->at];
+    uint32_t next = work->position;
+    mr_err err;
+
+    if (work->fd < 0) {
+        work->fd = open(source->path, O_RDONLY | O_CLOEXEC);
+        if (work->fd < 0)
+            return mr_fail(mr_err_from_errno(errno), "%s: %s", source->path, strerror(errno));
+    }
+    err = broker_segment_read(work->fd, source->path, work->position, source->bytes, 0, INT64_MAX,
+                              SLICE_BYTES, bytes, &next);
+    work->position = next;
+    return err;
+}
+
+static mr_err slice_run(struct compaction *work, const struct mr_bytes *bytes)
+{
+    struct broker_batch batch;
+    mr_err err = MR_OK;
+    size_t at = 0;
+
+    while (err == MR_OK && broker_batch_read(bytes->data + at, bytes->length - at, &batch) == MR_OK) {
+        err = work->phase == PHASE_MAP ? batch_map(work, bytes->data + at, &batch)
+                                       : batch_copy(work, bytes->data + at, &batch);
+        at += batch.bytes;
+    }
+    if (err == MR_OK && work->phase == PHASE_COPY)
+        err = output_write(work);
+    return err;
+}
+
+/* Moves to the next file, or to the next phase. */
+static mr_err source_next(struct compaction *work)
+{
+    mr_fd_close(work->fd);
+    work->fd = -1;
+    work->position = 0;
+    work->at++;
+    if (work->phase == PHASE_MAP && work->key_count >= KEYS_MAX)
+        work->sources.count = work->at; /* the rest comes another time */
+    if (work->at < work->sources.count)
+        return work->phase == PHASE_COPY ? output_for_source(work) : MR_OK;
+    work->at = 0;
+    if (work->phase == PHASE_COPY) {
+        work->phase = PHASE_SWAP;
+        return MR_OK;
+    }
+    work->phase = PHASE_COPY;
+    return output_for_source(work);
+}
+
+static mr_err slice(struct compaction *work)
+{
+    struct mr_bytes *bytes = NULL;
+    mr_err err;
+
+    if (work->phase == PHASE_SWAP) {
+        work->phase = PHASE_DONE;
+        return outputs_swap(work);
+    }
+    if (work->phase == PHASE_MAP &&
+        work->sources.items[work->at].segment->facts.end <= work->mapped_from)
+        return source_next(work); /* its keys were mapped by the compaction before */
+    err = slice_read(work, &bytes);
+    if (err == MR_OK && bytes != NULL)
+        err = slice_run(work, bytes);
+    if (err == MR_OK && (bytes == NULL || work->position >= work->sources.items[work->at].bytes))
+        err = source_next(work);
+    mr_bytes_unref(bytes);
+    return err;
+}
+
+static void slice_work(struct mr_job *job)
+{
+    struct compaction *work = mr_container(job, struct compaction, job);
+
+    work->err = slice(work);
+    if (work->err != MR_OK)
+        snprintf(work->why, sizeof(work->why), "%s", mr_why());
+}
+
+/* ---- on the loop ---- */
+
+static void compaction_free(struct compaction *work)
+{
+    for (size_t i = 0; i < work->outputs.count; i++)
+        broker_index_fini(&work->outputs.items[i].index);
+    for (size_t i = 0; i < work->sources.count; i++)
+        work->sources.items[i].segment->users--;
+    mr_fd_close(work->fd);
+    mr_fd_close(work->fd_out);
+    mr_array_fini(&work->sources);
+    mr_array_fini(&work->outputs);
+    mr_array_fini(&work->aborted);
+    mr_array_fini(&work->last_bases);
+    mr_array_fini(&work->markers_gone);
+    mr_free(work->slots);
+    mr_buf_fini(&work->out);
+    mr_free(work);
+}
+
+/* Aborted transactions whose marker is gone must not be told to readers any more. */
+static void aborted_forget(struct compaction *work)
+{
+    struct broker_producers *producers = &work->log->producers;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < producers->aborted.count; i++) {
+        bool gone = false;
+        for (size_t j = 0; j < work->markers_gone.count; j++)
+            gone = gone || work->markers_gone.items[j] == producers->aborted.items[i].last;
+        if (!gone)
+            producers->aborted.items[kept++] = producers->aborted.items[i];
+    }
+    producers->aborted.count = kept;
+}
+
+static void segments_swap(struct compaction *work)
+{
+    struct broker_log *log = work->log;
+    size_t sources = 0, first = 0;
+
+    while (log->segments.items[first] != work->sources.items[0].segment)
+        first++;
+    for (size_t i = 0; i < work->outputs.count; i++) {
+        struct output *output = &work->outputs.items[i];
+        struct broker_segment *fresh = mr_new(struct broker_segment);
+        fresh->facts = output->facts;
+        fresh->fd = -1;
+        fresh->written = output->facts.bytes;
+        fresh->cleaned = true;
+        broker_index_init(&fresh->index, 0);
+        for (size_t j = 0; j < output->source_count; j++) {
+            struct broker_segment *old = work->sources.items[sources++].segment;
+            log->bytes -= old->facts.bytes;
+            mr_counter_add(log->storage->log_bytes, -(int64_t)old->facts.bytes);
+            old->gone = true;
+            if (--old->users == 0)
+                broker_log_segment_free(old);
+        }
+        log->bytes += fresh->facts.bytes;
+        mr_counter_add(log->storage->log_bytes, fresh->facts.bytes);
+        log->segments.items[first + i] = fresh;
+    }
+    memmove(&log->segments.items[first + work->outputs.count], &log->segments.items[first + sources],
+            (log->segments.count - first - sources) * sizeof(log->segments.items[0]));
+    log->segments.count -= sources - work->outputs.count;
+    work->sources.count = 0; /* given back above */
+    for (size_t i = 0; i < mr_count_of(log->hints); i++)
+        log->hints[i].offset = -1;
+}
+
+static void compaction_end(struct compaction *work)
+{
+    struct broker_log *log = work->log;
+
+    if (work->err != MR_OK) {
+        mr_log(MR_LOG_ERROR, "broker", "%s: compaction failed: %s", log->name, work->why);
+    } else {
+        int64_t before = log->bytes;
+        aborted_forget(work);
+        segments_swap(work);
+        log->compacted = work->mapped_to;
+        log->checkpoint_wanted = true;
+        broker_storage_trim(log->storage, log, work->mapped_to);
+        mr_log(MR_LOG_DEBUG, "broker", "%s: compacted, %lld of %lld bytes stay", log->name,
+               (long long)log->bytes, (long long)before);
+    }
+    log->compacting = false;
+    log->storage->compactions--;
+    compaction_free(work);
+    broker_log_unuse(log);
+}
+
+static void slice_done(struct mr_job *job)
+{
+    struct compaction *work = mr_container(job, struct compaction, job);
+
+    if (work->log->gone && work->err == MR_OK)
+        work->err = MR_CANCELLED;
+    if (work->err != MR_OK || work->phase == PHASE_DONE)
+        compaction_end(work);
+    else
+        mr_disk_submit(work->log->storage->disk, &work->job);
+}
+
+/* Closed, written, below every open transaction, old enough. */
+static size_t cleanable(const struct broker_log *log, int64_t now_ms)
+{
+    int64_t stable = broker_log_stable(log);
+    size_t count = 0;
+
+    for (; count + 1 < log->segments.count; count++) {
+        const struct broker_segment_facts *facts = &log->segments.items[count]->facts;
+        if (facts->end > stable || now_ms - facts->time_max < log->config->min_compaction_lag_ms)
+            break;
+    }
+    return count;
+}
+
+bool broker_compact_begin(struct broker_log *log)
+{
+    int64_t now_ms = broker_storage_now_ms(log->storage);
+    size_t count = cleanable(log, now_ms);
+    struct compaction *work;
+    struct mr_map_entry *entry;
+
+    if (count == 0 || log->compacting || log->segments.items[count - 1]->facts.end <= log->compacted)
+        return false;
+    work = mr_new(struct compaction);
+    work->job = (struct mr_job){slice_work, slice_done, log->storage->loop, {0}};
+    work->log = log;
+    work->fd = work->fd_out = -1;
+    work->mapped_from = work->mapped_to = log->compacted;
+    work->now_ms = now_ms;
+    work->marker_before_ms = now_ms - log->config->delete_retention_ms;
+    work->segment_bytes = log->config->segment_bytes;
+    snprintf(work->folder, sizeof(work->folder), "%s", log->folder);
+    for (size_t i = 0; i < count; i++) {
+        struct source *source = mr_array_add(&work->sources);
+        source->segment = log->segments.items[i];
+        source->segment->users++;
+        source->bytes = source->segment->facts.bytes;
+        broker_segment_path(mr_str_from(log->folder), source->segment->facts.base, ".log",
+                            source->path);
+    }
+    for (size_t i = 0; i < log->producers.aborted.count; i++)
+        *mr_array_add(&work->aborted) = log->producers.aborted.items[i];
+    for (size_t i = 0; (entry = mr_map_next(&log->producers.by_id, &i)) != NULL;) {
+        const struct broker_producer *producer = entry->value;
+        if (producer->batch_count > 0)
+            *mr_array_add(&work->last_bases) = producer->batches[producer->batch_count - 1].base;
+    }
+    log->compacting = true;
+    log->storage->compactions++;
+    log->users++;
+    mr_disk_submit(log->storage->disk, &work->job);
+    return true;
+}
+
+static bool is_due(const struct broker_log *log, int64_t now_ms)
+{
+    size_t count = cleanable(log, now_ms);
+    int64_t dirty = 0, all = 0, oldest_ms = now_ms;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct broker_segment_facts *facts = &log->segments.items[i]->facts;
+        all += facts->bytes;
+        if (facts->end <= log->compacted)
+            continue;
+        dirty += facts->bytes;
+        if (facts->time_max < oldest_ms)
+            oldest_ms = facts->time_max;
+    }
+    return dirty > 0 && ((double)dirty >= log->config->min_cleanable_ratio * (double)all ||
+                         now_ms - oldest_ms > log->config->max_compaction_lag_ms);
+}
+
+void broker_compact_round(struct broker_storage *storage)
+{
+    int64_t now_ms = broker_storage_now_ms(storage);
+
+    for (size_t i = 0; i < storage->logs.count && storage->compactions == 0; i++) {
+        struct broker_log *log = storage->logs.items[i];
+        if (log->config->compacts && !log->gone && log->failed == MR_OK && is_due(log, now_ms))
+            broker_compact_begin(log);
+    }
+}

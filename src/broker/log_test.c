@@ -1,0 +1,621 @@
+/* broker/log_test.c: the promises of log.h, on a test's clock and real files, without sockets. */
+#include "broker/compact.h"
+#include "broker/journal.h"
+#include "kafka/messages.h"
+#include "story.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct bench {
+    struct mr_clock clock;
+    struct mr_loop *loop;
+    struct mr_disk *disk;
+    struct broker_storage storage;
+    struct broker_config config;
+    struct broker_log *log;
+    char folder[400];
+    bool woken, drained;
+    int run_count;
+    mr_err run_err;
+    struct broker_log_wait wait;
+    struct broker_log_watch watch;
+    struct mr_task drain;
+};
+
+static void given_storage(struct story *t, struct bench *b)
+{
+    *b = (struct bench){0};
+    mr_clock_init_manual(&b->clock, 1700000000000000);
+    b->loop = mr_loop_new("log", &b->clock);
+    b->disk = mr_disk_new(2);
+    broker_storage_init(&b->storage, b->loop, b->disk, mr_str_from(t->folder));
+    broker_config_init(&b->config);
+    snprintf(b->folder, sizeof(b->folder), "%s/orders-0", t->folder);
+}
+
+static void opens(struct bench *b, bool clean)
+{
+    b->log = broker_log_new(&b->storage, mr_str_from(b->folder), MR_STR("orders-0"), &b->config);
+    expect_ok(broker_checkpoint_load(b->log, clean));
+    broker_log_start(b->log);
+}
+
+static void given_log(struct story *t, struct bench *b)
+{
+    given_storage(t, b);
+    opens(b, true);
+}
+
+static void wait_run(struct broker_log_wait *wait, mr_err err)
+{
+    struct bench *b = mr_container(wait, struct bench, wait);
+    b->run_count++;
+    b->run_err = err;
+}
+
+static void settles(struct bench *b)
+{
+    for (int i = 0; i < 2000 && b->log->users > 0; i++)
+        mr_loop_turn(b->loop, 1000);
+    for (int i = 0; i < 3; i++)
+        mr_loop_turn(b->loop, 0);
+    expect_int(b->log->users, 0);
+}
+
+/* Waits until all that was appended is synced. */
+static void syncs(struct bench *b)
+{
+    b->run_count = 0;
+    b->wait.run = wait_run;
+    broker_log_wait_flushed(b->log, &b->wait, b->log->end);
+    for (int i = 0; i < 2000 && b->run_count == 0; i++)
+        mr_loop_turn(b->loop, 1000);
+    expect_int(b->run_count, 1);
+    expect_ok(b->run_err);
+    settles(b);
+}
+
+struct made {
+    int64_t producer_id, time_ms;
+    int16_t epoch;
+    int32_t sequence;
+    bool transactional;
+    const char *key, *value;    /* value NULL: a tombstone */
+    int count;
+};
+
+static mr_err appends_made(struct bench *b, struct made made, int64_t *base)
+{
+    struct mr_buf buf = {0};
+    struct kafka_builder builder;
+    struct broker_batch batch;
+    struct mr_bytes *bytes;
+    mr_err err;
+
+    kafka_records_begin(&builder, &buf);
+    for (int i = 0; i < made.count; i++)
+        kafka_records_append(&builder, made.time_ms, mr_str_from(made.key),
+                             mr_str_from(made.value), NULL, 0);
+    expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_NONE, 0, made.producer_id, made.epoch,
+                                   made.sequence, made.transactional));
+    bytes = mr_bytes_copy(buf.data, buf.length);
+    expect_ok(broker_batch_read(bytes->data, bytes->length, &batch));
+    err = broker_log_append(b->log, bytes, bytes->data, &batch);
+    *base = batch.base;
+    mr_bytes_unref(bytes);
+    mr_buf_fini(&buf);
+    return err;
+}
+
+static struct made plain(const char *key, const char *value, int count)
+{
+    return (struct made){-1, 1700000000000, -1, -1, false, key, value, count};
+}
+
+static int64_t appends(struct bench *b, const char *key, const char *value, int count)
+{
+    int64_t base = -1;
+    expect_ok(appends_made(b, plain(key, value, count), &base));
+    return base;
+}
+
+static void closes(struct bench *b)
+{
+    broker_checkpoint_begin(b->log);
+    settles(b);
+    broker_storage_forget(&b->storage, b->log);
+    b->storage.logs.count = 0;
+    broker_log_free(b->log);
+    b->log = NULL;
+}
+
+/* Leaves the files as a kill would, without a checkpoint. */
+static void is_killed(struct bench *b)
+{
+    settles(b);
+    broker_storage_forget(&b->storage, b->log);
+    b->storage.logs.count = 0;
+    broker_log_free(b->log);
+    b->log = NULL;
+}
+
+/* All batches from `offset` on, read from the files. */
+static struct mr_bytes *reads_from_disk(struct bench *b, int64_t offset, size_t bytes_max,
+                                        int64_t *next)
+{
+    struct broker_log_plan plan;
+
+    expect(broker_log_plan_offset(b->log, offset, broker_log_high(b->log), bytes_max, &plan));
+    broker_log_plan_run(&plan);
+    expect_ok(plan.err);
+    *next = plan.next_offset;
+    broker_log_plan_finish(&plan);
+    return plan.bytes;
+}
+
+/* "key=value" of every record from the start on. */
+static void expect_records(struct bench *b, const char *expected)
+{
+    struct mr_buf text = {0};
+    int64_t offset = b->log->start;
+
+    while (offset < broker_log_high(b->log)) {
+        int64_t next = -1;
+        struct mr_bytes *bytes = reads_from_disk(b, offset, 1, &next);
+        struct kafka_batch batch;
+        struct kafka_records records;
+        struct kafka_record record;
+        struct mr_arena arena;
+        if (bytes == NULL)
+            break;
+        mr_arena_init(&arena);
+        expect_ok(kafka_records_batch(mr_str_of(bytes->data, bytes->length), &batch));
+        expect_ok(kafka_records_check(&batch));
+        expect_ok(kafka_records_open(&batch, &arena, &records));
+        while (!kafka_batch_is_control(&batch) && kafka_records_read(&records, &record))
+            mr_buf_printf(&text, "%lld:%.*s=%.*s ", (long long)record.offset,
+                          MR_STR_ARG(record.key),
+                          MR_STR_ARG(record.value.data == NULL ? MR_STR("-") : record.value));
+        mr_arena_fini(&arena);
+        mr_bytes_unref(bytes);
+        offset = next;
+    }
+    expect_str(mr_buf_as_str(&text), mr_str_from(expected));
+    mr_buf_fini(&text);
+}
+
+STORY("an append gives offsets at once, and tells when it is written and when it is synced")
+{
+    struct bench b;
+    given_log(t, &b);
+    expect_int(appends(&b, "a", "1", 3), 0);
+    expect_int(appends(&b, "b", "2", 2), 3);
+    expect_int(b.log->end, 5);
+    expect_int(broker_log_high(b.log), 0);
+    syncs(&b);
+    expect_int(broker_log_high(b.log), 5);
+    expect_int(b.log->flushed, 5);
+    expect_records(&b, "0:a=1 1:a=1 2:a=1 3:b=2 4:b=2 ");
+}
+
+static void changed(struct broker_log_watch *watch)
+{
+    mr_container(watch, struct bench, watch)->woken = true;
+}
+
+STORY("a watcher is woken once, when something can be read")
+{
+    struct bench b;
+    given_log(t, &b);
+    b.watch.changed = changed;
+    broker_log_watch(b.log, &b.watch);
+    appends(&b, "a", "1", 1);
+    expect(!b.woken);
+    for (int i = 0; i < 1000 && !b.woken; i++)
+        mr_loop_turn(b.loop, 1000);
+    expect(b.woken);
+    expect(b.watch.link == NULL);
+    expect_int(broker_log_high(b.log), 1);
+    settles(&b);
+}
+
+STORY("what was appended lately is read from memory without a copy")
+{
+    struct bench b;
+    broker_refs refs = {0};
+    int64_t next = -1;
+    given_log(t, &b);
+    appends(&b, "a", "1", 1);
+    appends(&b, "b", "2", 1);
+    syncs(&b);
+    expect(broker_log_is_recent(b.log, 0));
+    expect(broker_log_read_recent(b.log, 1, 2, 1, true, &refs, &next) > 0);
+    expect_int(refs.count, 1);
+    expect_int(next, 2);
+    expect(broker_log_bytes_ready(b.log, 0, 2, SIZE_MAX) > 0);
+    expect_int(broker_log_bytes_ready(b.log, 2, 2, SIZE_MAX), 0);
+    mr_bytes_unref(refs.items[0].owner);
+}
+
+STORY("the budget pushes old batches out of memory, and they are read from the disk")
+{
+    struct bench b;
+    int64_t next;
+    struct mr_bytes *bytes;
+    given_log(t, &b);
+    b.storage.recent_bytes_max = 2000;
+    for (int i = 0; i < 50; i++) {
+        appends(&b, "key", "some value that is not too short", 1);
+        syncs(&b);
+    }
+    expect(b.storage.recent_bytes <= 2000);
+    expect(!broker_log_is_recent(b.log, 0));
+    bytes = reads_from_disk(&b, 7, 1, &next);
+    expect_int(next, 8);
+    mr_bytes_unref(bytes);
+}
+
+STORY("an orderly stop and start keeps everything, and reads nothing again")
+{
+    struct bench b;
+    given_log(t, &b);
+    appends(&b, "a", "1", 3);
+    syncs(&b);
+    closes(&b);
+    opens(&b, true);
+    expect_int(b.log->end, 3);
+    expect_int(b.log->flushed, 3);
+    expect_int(b.log->epoch, 0);
+    expect_records(&b, "0:a=1 1:a=1 2:a=1 ");
+}
+
+STORY("after a kill the batches behind the checkpoint are found again, in a new epoch")
+{
+    struct bench b;
+    given_log(t, &b);
+    appends(&b, "a", "1", 1);
+    syncs(&b);
+    broker_checkpoint_begin(b.log);
+    settles(&b);
+    appends(&b, "b", "2", 2);
+    syncs(&b);
+    is_killed(&b);
+    opens(&b, false);
+    expect_int(b.log->end, 3);
+    expect_int(b.log->epoch, 1);
+    expect_records(&b, "0:a=1 1:b=2 2:b=2 ");
+    appends(&b, "c", "3", 1);
+    syncs(&b);
+    int32_t found = -1;
+    int64_t end = -1;
+    expect(broker_log_epoch_end(b.log, 0, &found, &end));
+    expect_int(end, 3);
+    expect_int(found, 0);
+    expect(broker_log_epoch_end(b.log, 1, &found, &end));
+    expect_int(end, 4);
+    expect(!broker_log_epoch_end(b.log, 2, &found, &end));
+}
+
+STORY("a last batch that was torn at any byte is cut off, and nothing before it")
+{
+    struct bench b;
+    char path[500];
+    struct stat whole, kept;
+    given_log(t, &b);
+    appends(&b, "a", "1", 1);
+    syncs(&b);
+    snprintf(path, sizeof(path), "%s/00000000000000000000.log", b.folder);
+    expect(stat(path, &kept) == 0);
+    appends(&b, "b", "22", 1);
+    syncs(&b);
+    expect(stat(path, &whole) == 0);
+    for (off_t at = kept.st_size; at < whole.st_size; at++) {
+        is_killed(&b);
+        expect(truncate(path, at) == 0);
+        opens(&b, false);
+        expect_int(b.log->end, 1);
+        expect_records(&b, "0:a=1 ");
+        appends(&b, "b", "22", 1);
+        syncs(&b);
+    }
+    for (off_t at = kept.st_size; at < whole.st_size; at++) {
+        uint8_t byte;
+        if (at >= kept.st_size + 12 && at < kept.st_size + 16)
+            continue; /* the leader epoch lies outside of the checksum */
+        is_killed(&b);
+        int fd = open(path, O_RDWR);
+        expect(pread(fd, &byte, 1, at) == 1);
+        byte ^= 0x40;
+        expect(pwrite(fd, &byte, 1, at) == 1);
+        close(fd);
+        opens(&b, false);
+        expect_int(b.log->end, 1);
+        appends(&b, "b", "22", 1);
+        syncs(&b);
+    }
+}
+
+STORY("segments are closed by size, found by offset and by time, and go with retention")
+{
+    struct bench b;
+    struct broker_log_plan plan;
+    int64_t next;
+    given_log(t, &b);
+    expect_ok(broker_config_set(&b.config, MR_STR("segment.bytes"), MR_STR("300")));
+    for (int i = 0; i < 20; i++) {
+        struct made made = plain("key", "value", 1);
+        int64_t base;
+        made.time_ms += i * 1000;
+        expect_ok(appends_made(&b, made, &base));
+        syncs(&b);
+    }
+    expect(b.log->segments.count > 5);
+    b.storage.recent_bytes_max = 1;
+    broker_storage_remember(&b.storage, b.log, 0);
+    for (int64_t offset = 0; offset < 20; offset++) {
+        struct mr_bytes *bytes = reads_from_disk(&b, offset, 1, &next);
+        expect_int(next, offset + 1);
+        mr_bytes_unref(bytes);
+    }
+    expect(broker_log_plan_time(b.log, 1700000000000 + 6500, 20, &plan));
+    broker_log_plan_run(&plan);
+    expect_ok(plan.err);
+    expect_int(plan.next_offset, 8);
+    mr_bytes_unref(plan.bytes);
+    broker_log_plan_finish(&plan);
+    expect(!broker_log_plan_time(b.log, 1700000000000 + 20000, 20, &plan));
+
+    expect_ok(broker_config_set(&b.config, MR_STR("retention.bytes"), MR_STR("500")));
+    broker_upkeep_retain(b.log, 1700000000000);
+    settles(&b);
+    expect(b.log->bytes >= 500 && b.log->bytes < 1000);
+    expect(b.log->start > 0);
+    expect_int(b.log->start, b.log->segments.items[0]->facts.base);
+    expect_ok(broker_config_set(&b.config, MR_STR("retention.ms"), MR_STR("1000")));
+    broker_upkeep_retain(b.log, 1700000100000);
+    settles(&b);
+    expect_int(b.log->start, 20);
+    expect_int(b.log->segments.count, 1);
+    closes(&b);
+    opens(&b, true);
+    expect_int(b.log->start, 20);
+    expect_int(b.log->end, 20);
+    expect_int(appends(&b, "a", "1", 1), 20);
+    syncs(&b);
+}
+
+STORY("a lost or damaged checkpoint costs a scan and nothing else")
+{
+    struct bench b;
+    char path[500];
+    given_log(t, &b);
+    expect_ok(broker_config_set(&b.config, MR_STR("segment.bytes"), MR_STR("200")));
+    for (int i = 0; i < 6; i++) {
+        struct made made = plain("k", "v", 1);
+        int64_t base;
+        made.producer_id = 7;
+        made.epoch = 0;
+        made.sequence = i;
+        expect_ok(appends_made(&b, made, &base));
+        syncs(&b);
+    }
+    closes(&b);
+    snprintf(path, sizeof(path), "%s/checkpoint", b.folder);
+    expect(truncate(path, 40) == 0);
+    opens(&b, false);
+    expect_int(b.log->end, 6);
+    expect_int(broker_producers_find(&b.log->producers, 7)->batch_count, 5);
+    closes(&b);
+    expect(unlink(path) == 0);
+    opens(&b, true);
+    expect_int(b.log->end, 6);
+    expect_records(&b, "0:k=v 1:k=v 2:k=v 3:k=v 4:k=v 5:k=v ");
+}
+
+STORY("records before a given offset are deleted, and stay so")
+{
+    struct bench b;
+    given_log(t, &b);
+    for (int i = 0; i < 4; i++)
+        appends(&b, "k", "v", 1);
+    syncs(&b);
+    broker_upkeep_cut(b.log, 3);
+    closes(&b);
+    opens(&b, true);
+    expect_int(b.log->start, 3);
+    expect_records(&b, "3:k=v ");
+}
+
+STORY("a producer's batch is taken once, in order, and from the newest epoch only")
+{
+    struct bench b;
+    struct broker_batch batch = {.producer_id = 5, .base = 0, .last = 1, .count = 2};
+    struct made made = {5, 1700000000000, 0, 0, false, "k", "v", 2};
+    int64_t base, duplicate;
+    given_log(t, &b);
+    expect_ok(appends_made(&b, made, &base));
+    expect_int(broker_producers_check(&b.log->producers, &batch, &duplicate), 0);
+    expect_int(duplicate, 0);
+    batch.sequence = 2;
+    expect_int(broker_producers_check(&b.log->producers, &batch, &duplicate), 0);
+    expect_int(duplicate, -1);
+    batch.sequence = 4;
+    expect_int(broker_producers_check(&b.log->producers, &batch, &duplicate),
+               KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    batch.producer_epoch = 1;
+    expect_int(broker_producers_check(&b.log->producers, &batch, &duplicate),
+               KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    batch.sequence = 0;
+    expect_int(broker_producers_check(&b.log->producers, &batch, &duplicate), 0);
+    expect_int(duplicate, -1);
+    made.epoch = 1;
+    expect_ok(appends_made(&b, made, &base));
+    batch.producer_epoch = 0;
+    expect_int(broker_producers_check(&b.log->producers, &batch, &duplicate),
+               KAFKA_ERROR_INVALID_PRODUCER_EPOCH);
+    syncs(&b);
+    for (int again = 0; again < 2; again++) { /* by checkpoint, and by scan */
+        is_killed(&b);
+        opens(&b, false);
+        batch.producer_epoch = 1;
+        batch.sequence = 0;
+        expect_int(broker_producers_check(&b.log->producers, &batch, &duplicate), 0);
+        expect_int(duplicate, 2);
+        broker_checkpoint_begin(b.log);
+        settles(&b);
+    }
+}
+
+STORY("sequences go on from 2147483647 with 0")
+{
+    struct bench b;
+    struct broker_batch batch = {.producer_id = 5, .base = 0, .last = 0, .count = 1};
+    struct made made = {5, 1700000000000, 0, INT32_MAX - 1, false, "k", "v", 2};
+    int64_t base, duplicate;
+    given_log(t, &b);
+    expect_ok(appends_made(&b, made, &base));
+    batch.sequence = 0;
+    expect_int(broker_producers_check(&b.log->producers, &batch, &duplicate), 0);
+    expect_int(duplicate, -1);
+    syncs(&b);
+}
+
+STORY("the stable offset waits for open transactions, and aborted ones are told")
+{
+    struct bench b;
+    struct made made = {5, 1700000000000, 0, 0, true, "k", "v", 2};
+    int64_t base, end;
+    given_log(t, &b);
+    appends(&b, "a", "1", 1);
+    expect_ok(appends_made(&b, made, &base));
+    made.producer_id = 6;
+    expect_ok(appends_made(&b, made, &base));
+    syncs(&b);
+    expect_int(broker_log_stable(b.log), 1);
+    expect_ok(broker_journal_marker(b.log, false, 5, 0, 1, &end));
+    expect_int(broker_log_stable(b.log), 3);
+    expect_int(b.log->producers.aborted.count, 1);
+    expect_int(b.log->producers.aborted.items[0].first, 1);
+    expect_int(b.log->producers.aborted.items[0].last, 5);
+    expect_ok(broker_journal_marker(b.log, true, 6, 0, 1, &end));
+    syncs(&b);
+    expect_int(broker_log_stable(b.log), 7);
+    for (int again = 0; again < 2; again++) {
+        is_killed(&b);
+        opens(&b, false);
+        expect_int(broker_log_stable(b.log), 7);
+        expect_int(b.log->producers.aborted.count, 1);
+        expect_int(broker_producers_aborted_from(&b.log->producers, 5), 0);
+        expect_int(broker_producers_aborted_from(&b.log->producers, 6), 1);
+        broker_checkpoint_begin(b.log);
+        settles(&b);
+    }
+}
+
+static void compacts(struct bench *b)
+{
+    broker_upkeep_roll(b->log);
+    syncs(b);
+    expect(broker_compact_begin(b->log));
+    settles(b);
+    expect_int(b->storage.compactions, 0);
+}
+
+STORY("compaction keeps the last value of each key, and every offset")
+{
+    struct bench b;
+    given_log(t, &b);
+    expect_ok(broker_config_set(&b.config, MR_STR("cleanup.policy"), MR_STR("compact")));
+    expect_ok(broker_config_set(&b.config, MR_STR("segment.bytes"), MR_STR("400")));
+    appends(&b, "a", "1", 1);
+    appends(&b, "b", "1", 1);
+    appends(&b, "a", "2", 3);
+    appends(&b, "c", "1", 1);
+    appends(&b, "b", NULL, 1);
+    appends(&b, "c", "2", 1);
+    syncs(&b);
+    compacts(&b);
+    expect_records(&b, "4:a=2 6:b=- 7:c=2 ");
+    expect_int(b.log->end, 8);
+    closes(&b);
+    opens(&b, true);
+    expect_records(&b, "4:a=2 6:b=- 7:c=2 ");
+    mr_clock_pass(&b.clock, 25ll * 3600 * 1000000);
+    appends(&b, "a", "3", 1);
+    syncs(&b);
+    compacts(&b);
+    expect_records(&b, "7:c=2 8:a=3 "); /* the tombstone was older than a day */
+    is_killed(&b);
+    opens(&b, false);
+    expect_records(&b, "7:c=2 8:a=3 ");
+    expect(!broker_compact_begin(b.log));
+}
+
+STORY("compaction drops aborted records and stops before an open transaction")
+{
+    struct bench b;
+    struct made made = {5, 1700000000000, 0, 0, true, "k", "aborted", 1};
+    int64_t base, end;
+    given_log(t, &b);
+    expect_ok(broker_config_set(&b.config, MR_STR("cleanup.policy"), MR_STR("compact")));
+    appends(&b, "k", "first", 1);
+    expect_ok(appends_made(&b, made, &base));
+    expect_ok(broker_journal_marker(b.log, false, 5, 0, 1, &end));
+    made.sequence = 1;
+    made.key = "t";
+    made.value = "committed";
+    expect_ok(appends_made(&b, made, &base));
+    expect_ok(broker_journal_marker(b.log, true, 5, 0, 2, &end));
+    syncs(&b);
+    compacts(&b);
+    expect_records(&b, "0:k=first 3:t=committed ");
+    made.sequence = 2;
+    made.value = "open";
+    expect_ok(appends_made(&b, made, &base));
+    broker_upkeep_roll(b.log);
+    syncs(&b);
+    expect(!broker_compact_begin(b.log));
+}
+
+STORY("the last batch of a producer survives compaction, empty, with its sequence")
+{
+    struct bench b;
+    struct made made = {5, 1700000000000, 0, 41, false, "k", "old", 1};
+    char path[500];
+    int64_t base;
+    given_log(t, &b);
+    expect_ok(broker_config_set(&b.config, MR_STR("cleanup.policy"), MR_STR("compact")));
+    expect_ok(appends_made(&b, made, &base));
+    appends(&b, "k", "new", 1);
+    syncs(&b);
+    compacts(&b);
+    expect_records(&b, "1:k=new ");
+    closes(&b);
+    snprintf(path, sizeof(path), "%s/checkpoint", b.folder);
+    expect(unlink(path) == 0);
+    opens(&b, true);
+    expect_int(broker_producers_find(&b.log->producers, 5)->batches[0].last, 41);
+}
+
+STORY("a deleted log tells those who wait, and is free once its jobs are done")
+{
+    struct bench b;
+    given_log(t, &b);
+    appends(&b, "a", "1", 1);
+    b.wait.run = wait_run;
+    broker_log_wait_flushed(b.log, &b.wait, 1);
+    b.drain = (struct mr_task){0};
+    b.watch.changed = changed;
+    broker_log_watch(b.log, &b.watch);
+    broker_log_stop(b.log, NULL);
+    expect_int(b.run_count, 1);
+    expect_int(b.run_err, MR_NOT_FOUND);
+    expect(b.woken);
+    int64_t base;
+    expect_err(appends_made(&b, plain("a", "b", 1), &base), MR_NOT_FOUND);
+    settles(&b);
+    broker_log_free(b.log);
+}
