@@ -90,7 +90,7 @@ static uint64_t read_shape(mr_str text)
 mr_err engine_position_read(mr_str text, mr_str topic, struct engine_place *place)
 {
     struct mr_arena arena;
-    const struct json_value *value;
+    const struct json_value *value = NULL;
     mr_arena_init(&arena);
     mr_err err = json_parse(&arena, text, &value);
     if (err == MR_OK && json_i64(json_get(value, MR_STR("version")), 0) != 1)
