@@ -64,7 +64,7 @@ static mr_err answer(struct stage *stage)
 
 static void makes_topic(struct stage *stage, const char *word, int32_t partitions)
 {
-    struct kafka_header configs[] = {{MR_STR("retention.ms"), MR_STR("3600000")}};
+    struct kafka_header configs[] = {{MR_STR("retention.ms"), MR_STR("-1")}};
     snprintf(stage->topic, sizeof stage->topic, "story-%s-%lld", word,
              (long long)mr_clock_wall_us(mr_loop_clock(stage->loop)));
     struct kafka_new_topic topic = {mr_str_from(stage->topic), partitions, 1, configs, 1};
@@ -169,6 +169,13 @@ static void keeps_record(void *context, int32_t partition, const struct kafka_re
     *mr_array_add(&stage->records) = copy;
 }
 
+static void passes(struct stage *stage, int ms)
+{
+    int64_t end = mr_loop_now_us(stage->loop) + ms * 1000LL;
+    while (mr_loop_now_us(stage->loop) < end)
+        mr_loop_turn(stage->loop, 10000);
+}
+
 /* A commit is answered before its marker stands in every partition: some turns may be needed. */
 static void reads_all(struct stage *stage, size_t count)
 {
@@ -178,6 +185,7 @@ static void reads_all(struct stage *stage, size_t count)
         expect_ok(answer(stage));
         if (stage->records.count >= count)
             break;
+        passes(stage, 50);
     }
     expect_int(stage->records.count, count);
 }
@@ -230,13 +238,6 @@ static bool passes_until(struct stage *stage, size_t records, int ms)
     return stage->records.count >= records;
 }
 
-static void passes(struct stage *stage, int ms)
-{
-    int64_t end = mr_loop_now_us(stage->loop) + ms * 1000LL;
-    while (mr_loop_now_us(stage->loop) < end)
-        mr_loop_turn(stage->loop, 10000);
-}
-
 static void keeps_offsets(void *context, mr_err err, const struct kafka_offset *offsets,
                           size_t count)
 {
@@ -285,7 +286,7 @@ static void keeps_configs(void *context, mr_err err,
     struct stage *stage = context;
     for (int32_t i = 0; err == MR_OK && i < configs->configs.count; i++) {
         if (mr_str_equal(configs->configs.items[i].name, MR_STR("retention.ms")))
-            expect_str(configs->configs.items[i].value, MR_STR("3600000"));
+            expect_str(configs->configs.items[i].value, MR_STR("-1"));
     }
     stage->partitions = err == MR_OK ? configs->configs.count : 0;
     tells(context, err);

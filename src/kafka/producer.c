@@ -361,8 +361,6 @@ static bool may_retry(const struct kafka_producer_batch *batch, int16_t code)
     const struct kafka_producer *producer = batch->partition->topic->producer;
     if (code == KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER)
         return producer->gap || batch->partition->first != batch || batch->partition->backing_off;
-    if (code == KAFKA_ERROR_INVALID_TXN_STATE)
-        return batch->early;
     if (code == KAFKA_ERROR_UNKNOWN_PRODUCER_ID)
         return !is_transactional(producer);
     return kafka_error_retriable(code);
@@ -536,13 +534,12 @@ static bool partition_send(struct kafka_producer_partition *partition, struct ka
         leader_ask(producer, partition->topic->meta);
         return false;
     }
-    if (is_transactional(producer) && !kafka_transaction_may_send(partition, leader))
+    if (is_transactional(producer) && partition->membership != KAFKA_MEMBER_ADDED)
         return false;
     struct kafka_producer_batch *batch = batch_next(partition);
     if (batch == NULL || !batch_finish(batch))
         return false;
     batch->sent = true;
-    batch->early = partition->membership == KAFKA_MEMBER_ADDING;
     partition->in_flight++;
     producer->in_flight++;
     struct kafka_produce *produce = produce_for(producer, node, list, count, capacity);

@@ -18,7 +18,6 @@ struct kafka_producer_batch {
     int32_t attempts;
     bool finished; /* packed, with header */
     bool sent;     /* under way */
-    bool early;    /* sent before its partition was surely part of the transaction */
     int64_t deadline_us;
     size_t charged; /* of producer->bytes */
 };
@@ -71,7 +70,6 @@ struct kafka_producer_offsets { /* of one group, in the open transaction */
     struct kafka_offset *offsets;
     size_t count;
     bool started, added, done;
-    bool early; /* TxnOffsetCommit went behind AddOffsetsToTxn without waiting */
     bool committing;
 };
 
@@ -117,7 +115,6 @@ struct kafka_producer {
     bool asked;          /* the coordinator may know of this transaction */
     bool adding;         /* AddPartitionsToTxn is under way */
     bool ending;         /* EndTxn is under way */
-    bool patient;        /* the broker ends transactions behind our back: never go ahead */
     size_t offset_calls; /* under way */
     kafka_done *done;    /* of init, commit or abort */
     void *done_context;
@@ -137,7 +134,6 @@ void kafka_producer_renumber(struct kafka_producer *producer);
 /* transaction.c */
 void kafka_transaction_start(struct kafka_producer *producer);           /* InitProducerId */
 void kafka_transaction_join(struct kafka_producer_partition *partition); /* has records now */
-bool kafka_transaction_may_send(const struct kafka_producer_partition *partition, int32_t leader);
 void kafka_transaction_add(
     struct kafka_producer *producer); /* AddPartitionsToTxn for the new ones */
 void kafka_transaction_step(struct kafka_producer *producer); /* on with commit or abort */

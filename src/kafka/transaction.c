@@ -5,11 +5,12 @@
  *                                                |             abort                v
  *                                                +---- ABORTING <+---------------- OPEN (err is set)
  *
- * A partition has to be part of the transaction (AddPartitionsToTxn) before its records come. Where its
- * leader is the coordinator, both go down one connection one behind the other, without waiting for the
- * answer: a broker handles a connection's requests in order. Should the coordinator still be ending the
- * previous transaction, Produce is refused and goes again later; from then on we are patient with this
- * broker and wait. EndTxn always waits for every acknowledgement: a broker would commit the rest. */
+ * A partition has to be part of the transaction (AddPartitionsToTxn answered) before its records go. Both
+ * at once would save a round trip and lose records: EndTxn is answered before its markers are written, so
+ * a batch that goes ahead can land in front of the marker of the transaction before, and share its fate.
+ * The answer to AddPartitionsToTxn is the proof that the markers stand. The same holds for
+ * AddOffsetsToTxn and the offsets. EndTxn waits for every acknowledgement: a broker would commit the rest.
+ */
 #include "kafka/producer.h"
 
 static bool is_transactional(const struct kafka_producer *producer)
@@ -156,16 +157,6 @@ void kafka_transaction_join(struct kafka_producer_partition *partition)
     *mr_array_add(&producer->members) = partition;
 }
 
-bool kafka_transaction_may_send(const struct kafka_producer_partition *partition, int32_t leader)
-{
-    struct kafka_producer *producer = partition->topic->producer;
-    if (partition->membership == KAFKA_MEMBER_ADDED)
-        return true;
-    return partition->membership == KAFKA_MEMBER_ADDING && !producer->patient &&
-           kafka_call_coordinator(producer->client, KAFKA_TARGET_TRANSACTION,
-                                  producer->transactional_id) == leader;
-}
-
 /* Partitions of one topic stand together in the request. */
 static void add_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
 {
@@ -199,7 +190,7 @@ static void add_fill(void *context, int16_t version, struct mr_arena *arena, voi
 /* The code that matters: one partition's trouble leaves the others "not attempted". */
 static int16_t add_judge(void *context, const void *response)
 {
-    struct kafka_producer *producer = context;
+    (void)context;
     const struct kafka_add_partitions_to_txn_response *add = response;
     int16_t code = KAFKA_ERROR_NONE;
     for (int32_t i = 0; i < add->results_by_topic.count; i++) {
@@ -212,8 +203,6 @@ static int16_t add_judge(void *context, const void *response)
                 code = one;
         }
     }
-    if (code == KAFKA_ERROR_CONCURRENT_TRANSACTIONS)
-        producer->patient = true;
     return code;
 }
 
@@ -295,11 +284,8 @@ static void offsets_add_fill(void *context, int16_t version, struct mr_arena *ar
 
 static int16_t offsets_add_judge(void *context, const void *response)
 {
-    struct kafka_producer_offsets *offsets = context;
-    int16_t code = ((const struct kafka_add_offsets_to_txn_response *)response)->error_code;
-    if (code == KAFKA_ERROR_CONCURRENT_TRANSACTIONS)
-        offsets->producer->patient = true;
-    return code;
+    (void)context;
+    return ((const struct kafka_add_offsets_to_txn_response *)response)->error_code;
 }
 
 static void offsets_add_done(void *context, mr_err err, int16_t version, const void *response)
@@ -352,8 +338,9 @@ static void offsets_fill(void *context, int16_t version, struct mr_arena *arena,
     }
 }
 
-static int16_t offsets_code(const void *response)
+static int16_t offsets_judge(void *context, const void *response)
 {
+    (void)context;
     const struct kafka_txn_offset_commit_response *commit = response;
     for (int32_t i = 0; i < commit->topics.count; i++) {
         for (int32_t k = 0; k < commit->topics.items[i].partitions.count; k++) {
@@ -364,35 +351,24 @@ static int16_t offsets_code(const void *response)
     return KAFKA_ERROR_NONE;
 }
 
-/* Refused because it went ahead of AddOffsetsToTxn: not a failure, it goes again. */
-static int16_t offsets_judge(void *context, const void *response)
-{
-    struct kafka_producer_offsets *offsets = context;
-    int16_t code = offsets_code(response);
-    return offsets->early && code == KAFKA_ERROR_INVALID_TXN_STATE ? KAFKA_ERROR_NONE : code;
-}
-
 static void offsets_done(void *context, mr_err err, int16_t version, const void *response)
 {
     struct kafka_producer_offsets *offsets = context;
     struct kafka_producer *producer = offsets->producer;
-    int16_t code = err == MR_OK ? offsets_code(response) : KAFKA_ERROR_NONE;
+    int16_t code = err == MR_OK ? offsets_judge(NULL, response) : KAFKA_ERROR_NONE;
     (void)version;
     producer->offset_calls--;
     offsets->committing = false;
     if (err != MR_OK)
         kafka_producer_fail(producer, err);
-    else if (offsets->early && code == KAFKA_ERROR_INVALID_TXN_STATE)
-        producer->patient = true;
     else if (code != KAFKA_ERROR_NONE)
         code_fail(producer, code, "TxnOffsetCommit");
     else
         offsets->done = true;
-    offsets->early = false;
     kafka_producer_wake(producer);
 }
 
-/* Both requests at once where one broker coordinates transaction and group, else one by one. */
+/* AddOffsetsToTxn, then TxnOffsetCommit; beside the records. */
 static void offsets_step(struct kafka_producer_offsets *offsets)
 {
     struct kafka_producer *producer = offsets->producer;
@@ -406,11 +382,7 @@ static void offsets_step(struct kafka_producer_offsets *offsets)
         producer->offset_calls++;
         kafka_call_start(producer->client, &options);
     }
-    int32_t group = kafka_call_coordinator(producer->client, KAFKA_TARGET_GROUP, offsets->group);
-    int32_t own = kafka_call_coordinator(producer->client, KAFKA_TARGET_TRANSACTION,
-                                         producer->transactional_id);
-    bool ahead = !producer->patient && group >= 0 && group == own;
-    if (offsets->done || offsets->committing || !(offsets->added || ahead))
+    if (offsets->done || offsets->committing || !offsets->added)
         return;
     struct kafka_call_options options = call_options(producer, KAFKA_API_txn_offset_commit);
     options.target = (struct kafka_target){KAFKA_TARGET_GROUP, offsets->group, 0};
@@ -418,7 +390,6 @@ static void offsets_step(struct kafka_producer_offsets *offsets)
     options.judge = offsets_judge;
     options.done = offsets_done;
     options.context = offsets;
-    offsets->early = !offsets->added;
     offsets->committing = true;
     producer->offset_calls++;
     kafka_call_start(producer->client, &options);
