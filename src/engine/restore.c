@@ -165,7 +165,9 @@ static void ask_bounds(struct engine_restore *restore, mr_str topic)
     };
     restore->topic = topic;
     restore->run->pending++;
-    kafka_admin_offsets(restore->run->kafka, asked, 2, true, on_offsets, restore);
+    /* Up to the high watermark: our position may lie behind another stream's open transaction, whose end
+     * the fetcher waits for. The last stable offset would hide it. */
+    kafka_admin_offsets(restore->run->kafka, asked, 2, false, on_offsets, restore);
 }
 
 /* ---- the position ---- */
