@@ -138,7 +138,7 @@ void cql_type_print(struct mr_buf *out, const struct cql_type *type)
         mr_buf_str(out, type->name);
         return;
     }
-    bool wrapped = type->frozen && cql_type_is_collection(type);
+    bool wrapped = type->frozen && type->arg_count > 0;
     if (wrapped)
         mr_buf_cstr(out, "frozen<");
     mr_buf_cstr(out, type_name(type->id));

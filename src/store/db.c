@@ -146,7 +146,7 @@ void store_db_put_next_id(struct store_db *db, struct kv_batch *batch, uint32_t 
     mr_buf_fini(&value);
 }
 
-static mr_err load_one(struct store_schema *schema, mr_str key, mr_str value)
+static mr_err load_one(struct store_db *db, struct store_schema *schema, mr_str key, mr_str value)
 {
     struct store_keyspace *keyspace = NULL;
     struct store_table *table = NULL;
@@ -174,6 +174,8 @@ static mr_err load_one(struct store_schema *schema, mr_str key, mr_str value)
     case 'm':
         if (mr_str_equal(key, MR_STR("mnext_table_id")))
             schema->table_id_next = mr_in_be32(&in);
+        if (mr_str_equal(key, MR_STR("mhost_id")) && value.length == sizeof(db->host_id))
+            memcpy(&db->host_id, value.data, sizeof(db->host_id));
         return MR_OK;
     default:
         return mr_fail(MR_CORRUPT, "an unknown record among the store's definitions");
@@ -186,10 +188,29 @@ static mr_err load_schema(struct store_db *db, struct store_schema *schema)
     mr_err err = MR_OK;
     struct kv_iter *iter = kv_iter_open(db->kv, db->schema, MR_STR_NULL, MR_STR_NULL, 0, NULL);
     for (kv_iter_first(iter); err == MR_OK && kv_iter_valid(iter); kv_iter_next(iter))
-        err = load_one(schema, kv_iter_key(iter), kv_iter_value(iter));
+        err = load_one(db, schema, kv_iter_key(iter), kv_iter_value(iter));
     if (err == MR_OK)
         err = kv_iter_err(iter);
     kv_iter_close(iter);
+    return err;
+}
+
+/* A new folder gets an id, which drivers tell hosts apart by. */
+static mr_err settle_host_id(struct store_db *db)
+{
+    static const mr_uuid none;
+    if (memcmp(&db->host_id, &none, sizeof(none)) != 0)
+        return MR_OK;
+    mr_entropy(&db->host_id, sizeof(db->host_id));
+    db->host_id.bytes[6] = (uint8_t)((db->host_id.bytes[6] & 0x0f) | 0x40);
+    db->host_id.bytes[8] = (uint8_t)((db->host_id.bytes[8] & 0x3f) | 0x80);
+    struct kv_batch *batch = kv_batch_new();
+    kv_batch_put(batch, db->schema, MR_STR("mhost_id"),
+                 mr_str_of(db->host_id.bytes, sizeof(db->host_id)));
+    mr_err err = kv_write(db->kv, batch, 0);
+    if (err == MR_OK)
+        err = kv_flush_wal(db->kv, true);
+    kv_batch_free(batch);
     return err;
 }
 
@@ -206,7 +227,7 @@ mr_err store_db_open(const char *folder, struct kv_memory *memory, const struct 
          .write_buffer_bytes = ROWS_BUFFER_BYTES},
         {.name = "schema", .write_buffer_bytes = 1 << 20},
     };
-    struct store_db db = {NULL, NULL, NULL, NULL};
+    struct store_db db = {.kv = NULL};
     if (memory == NULL)
         memory = db.own_memory = kv_memory_new(CACHE_BYTES);
     const struct kv_options options = {.folder = folder,
@@ -221,6 +242,8 @@ mr_err store_db_open(const char *folder, struct kv_memory *memory, const struct 
         db.schema = kv_family(db.kv, "schema");
         err = load_schema(&db, schema);
     }
+    if (err == MR_OK)
+        err = settle_host_id(&db);
     if (err != MR_OK) {
         store_db_close(&db);
         return err;

@@ -9,6 +9,7 @@ struct store_db {
     struct kv_db *kv;
     struct kv_family *rows;       /* storage keys (key.h) to packed rows (row.h) */
     struct kv_family *schema;     /* "k" keyspace | "t" keyspace 0 table | "m" name */
+    mr_uuid host_id;              /* of this folder, for ever */
     struct kv_memory *own_memory; /* NULL: the caller's is used */
 };
 /* Blocks. Opens or makes the folder's data; reads the definitions into `schema`. */

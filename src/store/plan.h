@@ -72,6 +72,7 @@ struct store_write_plan {
     uint32_t condition_count;
     struct store_filter *conditions;
     bool conditional;
+    struct store_plan *read; /* conditional: the SELECT of the row, in the same arena */
 };
 
 struct store_plan {

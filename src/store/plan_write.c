@@ -274,6 +274,38 @@ static mr_err bind_conditions(struct store_binder *binder, const struct store_st
     return MR_OK;
 }
 
+/* The SELECT that a conditional write looks with: every column, by the write's own keys. */
+static void make_read(struct store_plan *plan, struct store_binder *binder, bool only_partition)
+{
+    const struct store_table *table = binder->table;
+    struct store_plan *read = mr_arena_new(binder->arena, struct store_plan);
+    struct store_select_plan *select = mr_arena_new(binder->arena, struct store_select_plan);
+    struct store_term *one = mr_arena_new(binder->arena, struct store_term);
+    select->keys = plan->write->keys;
+    select->selectors = mr_arena_array(binder->arena, struct store_term *, table->column_count);
+    select->columns = mr_arena_array(binder->arena, struct cql_column, table->column_count);
+    select->selector_count = table->column_count;
+    for (uint16_t i = 0; i < table->column_count; i++) {
+        struct store_term *term = mr_arena_new(binder->arena, struct store_term);
+        term->kind = STORE_TERM_COLUMN;
+        term->column = &table->columns[i];
+        term->type = term->column->type;
+        select->selectors[i] = term;
+        select->columns[i] = (struct cql_column){table->keyspace, table->name, term->column->name,
+                                                 term->type};
+    }
+    one->is_constant = true;
+    one->constant = store_value_i32(binder->arena, 1);
+    select->limit = one;
+    select->distinct = only_partition;
+    select->has_statics = table->static_count > 0;
+    select->clustering_restricted = !only_partition;
+    read->select = select;
+    read->table = plan->table; /* the write's reference */
+    read->statement = plan->statement;
+    plan->write->read = read;
+}
+
 static bool is_single(const struct store_keys *keys, const struct store_table *table)
 {
     for (uint16_t i = 0; i < table->partition_count; i++)
@@ -327,5 +359,7 @@ mr_err store_plan_write(struct store_plan *plan, struct store_binder *binder)
         statement->condition_count == 0)
         err = store_fail(binder->fault, CQL_ERROR_INVALID,
                          "IF EXISTS and IF NOT EXISTS need the whole primary key");
+    if (err == MR_OK && write->conditional)
+        make_read(plan, binder, !write->names_row);
     return err;
 }

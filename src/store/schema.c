@@ -115,6 +115,9 @@ void store_schema_stamp(struct store_schema *schema)
     mr_arena_init(&arena);
     struct store_keyspace **keyspaces = store_schema_sorted(schema, &arena, &keyspace_count);
     for (size_t i = 0; i < keyspace_count; i++) {
+        if (keyspaces[i]->is_system)
+            continue;
+        mr_buf_str(&text, keyspaces[i]->name);
         store_keyspace_write(&text, keyspaces[i]);
         struct store_table **tables = store_keyspace_sorted(keyspaces[i], &arena, &table_count);
         for (size_t j = 0; j < table_count; j++)
