@@ -9,6 +9,9 @@
  * itself after a back-off. */
 #include "kafka/client.h"
 
+/* A transaction that is ending has ended in a moment: its back-off is this share of the usual one. */
+enum { CONCURRENT_SHARE = 8 };
+
 struct kafka_call {
     struct kafka_client *client;
     struct kafka_call *next, **link;
@@ -180,10 +183,12 @@ static void call_over_time(struct kafka_call *call)
 }
 
 /* Looks for the target again after a while, or ends when that is too late. */
-static void call_back_off(struct kafka_call *call)
+static void call_back_off(struct kafka_call *call, int16_t code)
 {
     int64_t delay = kafka_client_backoff_us(call->client, call->attempt++),
             left = time_left_us(call);
+    if (code == KAFKA_ERROR_CONCURRENT_TRANSACTIONS)
+        delay /= CONCURRENT_SHARE;
     call->asked = false;
     mr_timer_start(call->client->loop, &call->timer, left < delay ? (left > 0 ? left : 0) : delay);
 }
@@ -232,7 +237,7 @@ static void call_answered(void *context, mr_err err, int16_t version, const void
         code != KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS &&
         code != KAFKA_ERROR_UNSTABLE_OFFSET_COMMIT)
         target_forget(call);
-    call_back_off(call);
+    call_back_off(call, code);
 }
 
 static void call_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
@@ -292,7 +297,7 @@ static void call_look(struct kafka_call *call)
     if (err != MR_OK) {
         call_end(call, err, -1, NULL);
     } else if (node == NULL) {
-        call_back_off(call);
+        call_back_off(call, KAFKA_ERROR_NONE);
     } else {
         call->asked = true;
         kafka_node_request(node, call->options.api_key, call->options.version_max,

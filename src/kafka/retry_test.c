@@ -387,8 +387,7 @@ STORY("a transaction is there as a whole or not at all, whatever happens to its 
     }
 }
 
-STORY("a quiet broker gets one Produce and one AddPartitionsToTxn a transaction, without waiting "
-      "between")
+STORY("a quiet broker gets one Produce a transaction")
 {
     struct stage stage;
     opens(&stage, 1, 0, "story");
