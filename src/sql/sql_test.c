@@ -143,7 +143,7 @@ STORY("mistakes are told with their place, and what was meant")
     expect_refusal("SELECT body.emial FROM users_raw", MR_INVALID,
                    "line 1, column 8: field `emial` is not in STRUCT<gender: STRING, name: "
                    "STRUCT<title: STRING, first: STRING, last: STRING>, location: STRUCT<street: "
-                   "STRUCT<n...; did you mean `email`?");
+                   "STRUCT<number:...; did you mean `email`?");
     expect_refusal("SELECT idd\nFROM users_raw", MR_INVALID,
                    "line 1, column 8: column `idd` is not in `users_raw`; did you mean `id`?");
     expect_refusal("SELECT id FROM user_raw", MR_INVALID,
