@@ -5,13 +5,13 @@ struct plan {
     enum avro_kind kind;
     enum avro_logical logical;
     const struct data_type *type;
-    bool nullable;             /* a union of null and this type */
-    uint8_t null_index, index; /* its branches */
+    bool in_union, nullable;    /* a union, and null is one of its types */
+    uint32_t null_index, index; /* branches */
     uint16_t scale;
     uint32_t size;
     uint32_t count;     /* fields, symbols */
-    struct plan *parts; /* RECORD: one a field; ARRAY, MAP: the element */
-    uint32_t *places;   /* RECORD: the type's field for each */
+    struct plan *parts; /* RECORD: one a field; UNION: one a member; ARRAY, MAP: the element */
+    uint32_t *places;   /* RECORD: the type's field for each; UNION: the branch */
     mr_str *symbols;
     mr_str name;
 };
@@ -92,23 +92,70 @@ static bool fits(const struct avro_node *node, enum data_kind from)
     return false;
 }
 
+/* The type that the data types' own mapping gives a kind, so that 7 of a LONG is a long where there is one. */
+static bool exact(const struct avro_node *node, enum data_kind from)
+{
+    return (from == DATA_LONG && node->kind == AVRO_LONG) ||
+           (from == DATA_DOUBLE && node->kind == AVRO_DOUBLE) ||
+           (from == DATA_STRING && node->kind == AVRO_STRING) ||
+           (from == DATA_BINARY && node->kind == AVRO_BYTES);
+}
+
 /* The branch that takes the type, the null branch beside it. */
 static const struct avro_node *choose(const struct avro_node *node, enum data_kind from,
                                       struct plan *out)
 {
     const struct avro_node *chosen = NULL;
 
+    out->in_union = true;
     for (uint32_t i = node->branch_count; i > 0; i--) {
         const struct avro_node *branch = node->branches[i - 1];
         if (branch->kind == AVRO_NULL) {
             out->nullable = true;
-            out->null_index = (uint8_t)(i - 1);
-        } else if (i <= UINT8_MAX && fits(branch, from)) {
+            out->null_index = i - 1;
+        } else if (fits(branch, from) && (chosen == NULL || !exact(chosen, from))) {
             chosen = branch;
-            out->index = (uint8_t)(i - 1);
+            out->index = i - 1;
         }
     }
     return chosen;
+}
+
+/* A union of several types is a struct member0, member1, ...: the one that has a value is written. */
+static bool by_members(const struct avro_node *node, const struct data_type *type)
+{
+    uint32_t others = 0;
+
+    for (uint32_t i = 0; i < node->branch_count; i++)
+        others += node->branches[i]->kind != AVRO_NULL;
+    return others > 1 && type->kind == DATA_STRUCT && type->field_count == others &&
+           mr_str_equal(type->fields[0].name, MR_STR("member0"));
+}
+
+static mr_err compile_members(struct mr_arena *arena, const struct avro_node *node,
+                              const struct data_type *type, mr_str name, int depth,
+                              struct plan *out)
+{
+    out->kind = AVRO_UNION;
+    out->type = type;
+    out->name = name;
+    out->count = type->field_count;
+    out->parts = mr_arena_array(arena, struct plan, type->field_count);
+    out->places = mr_arena_array(arena, uint32_t, type->field_count);
+    for (uint32_t i = 0, member = 0; i < node->branch_count; i++) {
+        if (node->branches[i]->kind == AVRO_NULL) {
+            out->nullable = true;
+            out->null_index = i;
+            continue;
+        }
+        out->places[member] = i;
+        mr_err err = compile(arena, node->branches[i], type->fields[member].type, name, depth + 1,
+                             &out->parts[member]);
+        if (err != MR_OK)
+            return err;
+        member++;
+    }
+    return MR_OK;
 }
 
 static mr_err compile(struct mr_arena *arena, const struct avro_node *node,
@@ -119,6 +166,8 @@ static mr_err compile(struct mr_arena *arena, const struct avro_node *node,
 
     if (depth > MR_LIMIT_AVRO_DEPTH)
         return mr_fail(MR_LIMIT, "Avro schema: nested deeper than %d levels", MR_LIMIT_AVRO_DEPTH);
+    if (node->kind == AVRO_UNION && by_members(node, type))
+        return compile_members(arena, node, type, name, depth, out);
     if (node->kind == AVRO_UNION)
         chosen = choose(node, type->kind, out);
     if (chosen == NULL || chosen->kind == AVRO_UNION || !fits(chosen, type->kind) ||
@@ -271,6 +320,19 @@ static mr_err write_items(const struct plan *plan, const struct data_column *col
     return err;
 }
 
+static mr_err write_member(const struct plan *plan, const struct data_column *column, uint32_t row,
+                           struct mr_buf *out)
+{
+    for (uint32_t i = 0; i < plan->count; i++) {
+        if (!column->fields[i]->valid[row])
+            continue;
+        avro_put_union_index(out, plan->places[i]);
+        return write(&plan->parts[i], column->fields[i], row, out);
+    }
+    return mr_fail(MR_INVALID, "Avro field %.*s: none of the union's members has a value",
+                   MR_STR_ARG(plan->name));
+}
+
 static mr_err write_fields(const struct plan *plan, struct data_column *const *columns,
                            uint32_t row, struct mr_buf *out)
 {
@@ -291,7 +353,7 @@ static mr_err write(const struct plan *plan, const struct data_column *column, u
         avro_put_union_index(out, plan->null_index);
         return MR_OK;
     }
-    if (plan->nullable || plan->index > 0)
+    if (plan->in_union)
         avro_put_union_index(out, plan->index);
     switch (plan->kind) {
     case AVRO_NULL:
@@ -326,7 +388,7 @@ static mr_err write(const struct plan *plan, const struct data_column *column, u
     case AVRO_MAP:
         return write_items(plan, column, row, out);
     case AVRO_UNION:
-        break;
+        return write_member(plan, column, row, out);
     }
     return MR_OK;
 }
@@ -352,7 +414,7 @@ mr_err avro_encoder_write_row(const struct avro_encoder *encoder,
 
     if (encoder->root.kind != AVRO_RECORD)
         return mr_fail(MR_INVALID, "Avro schema: expected a record");
-    if (encoder->root.nullable || encoder->root.index > 0)
+    if (encoder->root.in_union)
         avro_put_union_index(out, encoder->root.index);
     return finish(out, length, write_fields(&encoder->root, columns, row, out));
 }
