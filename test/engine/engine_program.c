@@ -1,4 +1,4 @@
-/* stream_program: the engine alone as a process, for stories that kill it. One argument: a JSON file
+/* engine_program: the engine alone as a process, for stories that kill it. One argument: a JSON file
  * with the addresses and the streams. Prints the statuses as JSON lines, five times a second; SIGTERM
  * ends it after its checkpoints. */
 #include <signal.h>
@@ -149,7 +149,7 @@ int main(int argc, char **argv)
     mr_arena_init(&arena);
     if (argc != 2 || mr_file_read(argv[1], 1 << 20, &file) != MR_OK ||
         json_parse(&arena, mr_buf_as_str(&file), &config) != MR_OK) {
-        fprintf(stderr, "stream_program: %s\n", argc == 2 ? mr_why() : "expected a JSON file");
+        fprintf(stderr, "engine_program: %s\n", argc == 2 ? mr_why() : "expected a JSON file");
         return 2;
     }
     sigset_t mask;
@@ -165,7 +165,7 @@ int main(int argc, char **argv)
                                      .folder = text(config, "folder")};
     if (mr_watch_set(program.loop, &program.signals, EPOLLIN) != MR_OK ||
         engine_open(program.loop, disk, &options, &program.engine) != MR_OK) {
-        fprintf(stderr, "stream_program: %s\n", mr_why());
+        fprintf(stderr, "engine_program: %s\n", mr_why());
         return 2;
     }
     const struct json_value *streams = json_get(config, MR_STR("streams"));
