@@ -246,7 +246,8 @@ mr_err kafka_fetcher_position(const struct kafka_fetcher *fetcher, mr_str topic,
                               struct kafka_position *out);
 
 /* Reads a topic from its start to the end that it has now (committed records), then calls on_end.
- * Records behind an open transaction are waited for. Within a partition in order. An absent topic ends with MR_NOT_FOUND. */
+ * Records behind an open transaction are waited for. Within a partition in order. An absent topic ends
+ * with MR_NOT_FOUND. */
 void kafka_read_all(struct kafka_client *client, mr_str topic,
                     void (*on_record)(void *context, int32_t partition,
                                       const struct kafka_record *record),
