@@ -579,8 +579,7 @@ void store_print_term(struct mr_buf *out, const struct store_term *term)
         }
         if (!mr_str_equal(term->text, MR_STR("writetime")) &&
             !mr_str_equal(term->text, MR_STR("ttl")) &&
-            !mr_str_equal(term->text, MR_STR("maxwritetime")) &&
-            !mr_str_equal(term->text, MR_STR("count")))
+            !mr_str_equal(term->text, MR_STR("maxwritetime")))
             mr_buf_cstr(out, "system.");
         mr_buf_str(out, term->text);
         mr_buf_u8(out, '(');
