@@ -348,7 +348,9 @@ static void take_result(struct postgres_conn *conn, PGresult *result)
     switch (PQresultStatus(result)) {
     case PGRES_COMMAND_OK:
     case PGRES_TUPLES_OK:
-        if (mr_str_to_i64(mr_str_from(PQcmdTuples(result)), &count) == MR_OK)
+        /* What was read does not count as affected. */
+        if (!mr_str_starts(mr_str_from(PQcmdStatus(result)), MR_STR("SELECT")) &&
+            mr_str_to_i64(mr_str_from(PQcmdTuples(result)), &count) == MR_OK)
             request->affected += count;
         PQclear(request->result);
         request->result = result;

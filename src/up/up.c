@@ -10,7 +10,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { VIEW_US = 500000, PLAIN_US = 10000000 };
+enum { VIEW_US = 500000, PLAIN_US = 10000000, AGAIN_US = 500000 };
 
 /* ---- the terminal: drawn by the work loop, printed by the main thread, which may wait for it ---- */
 
@@ -22,8 +22,9 @@ struct view {
     struct mr_buf text;
     bool drawing;
     bool live;
-    int signal_count;
-    int lines; /* printed last time; the cursor stands below them */
+    bool stopping;
+    int64_t stopping_us; /* monotonic */
+    int lines;           /* printed last time; the cursor stands below them */
     bool ready_said;
 };
 
@@ -84,12 +85,15 @@ static void signal_came(struct mr_watch *watch, uint32_t events)
     struct signalfd_siginfo info;
     (void)events;
     while (read(watch->fd, &info, sizeof info) == sizeof info) {
-        if (++view->signal_count == 1) {
+        int64_t now_us = mr_loop_now_us(view->up->front);
+        if (!view->stopping) {
+            view->stopping = true;
+            view->stopping_us = now_us;
             printf("%sstopping; what is under way is finished first\n", view->live ? "\n" : "");
             fflush(stdout);
             mr_timer_stop(&view->timer);
             mr_loop_post(view->up->work, &view->up->stop_task);
-        } else {
+        } else if (now_us - view->stopping_us > AGAIN_US) { /* not the same wish told twice */
             fprintf(stderr, "stopped at once; the next start goes on where the log stands\n");
             _exit(1);
         }
