@@ -363,7 +363,7 @@ mr_err json_reader_read(struct json_reader *reader, uint32_t row, mr_str text)
 
     if (text.data == NULL)
         return MR_OK;
-    enum json_outcome outcome = json_fast_read(reader, row, text);
+    enum json_outcome outcome = reader->exact_only ? JSON_BAIL : json_fast_read(reader, row, text);
     if (outcome == JSON_BAIL) {
         data_column_clear(root->column, row, row + 1);
         json_token_init(&reader->tokens, text, JSON_TOKENS_SPARK, reader->arena);

@@ -20,6 +20,7 @@ struct json_node {
 };
 struct json_reader {
     bool fail_fast;
+    bool exact_only;     /* never by fast.c: what the two give is compared */
     struct mr_arena own; /* the tree */
     struct json_node root;
     struct mr_arena *arena; /* of the present chunk */
