@@ -7,8 +7,8 @@
 
 struct randomuser_server;
 struct randomuser_server_options {
-    mr_str host;                /* default 127.0.0.1 */
-    uint16_t port;              /* 0: a free one is chosen */
+    mr_str host;   /* default 127.0.0.1 */
+    uint16_t port; /* 0: a free one is chosen */
 };
 /* The listener is bound when this returns. Errors: MR_BUSY (the port), MR_DENIED, MR_INVALID.
  * Thread: before the loop runs, or on it. */
