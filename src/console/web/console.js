@@ -217,6 +217,8 @@ async function showRecords() {
       code.textContent = typeof record.value === "string" ? record.value : JSON.stringify(record.value);
       value.title = record.format + (record.schema_id >= 0 ? `, schema ${record.schema_id}` : "");
       value.append(code);
+      row.className = "pick";
+      row.addEventListener("click", () => row.classList.toggle("open"));
     }
     table.id = "records";
     at("records").replaceWith(table);
@@ -284,7 +286,8 @@ at("table-choice").addEventListener("change", (event) => { state.table = event.t
 async function slow() {
   if (!document.hidden) {
     await showRuns();
-    if (at("topic-live").checked) await showRecords();
+    const reading = document.querySelector("#records tr.open") !== null;
+    if (at("topic-live").checked && !reading) await showRecords();
     await showRows();
   }
   setTimeout(slow, 4000);

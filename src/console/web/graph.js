@@ -1,5 +1,6 @@
 // The pipeline as a graph: nodes in layers from source to sink, drawn as SVG, told anew every second.
-const WIDTH = 208, HEIGHT = 84, GAP_X = 46, GAP_Y = 16, PAD = 4;
+const WIDTH = 200, HEIGHT = 84, GAP_X = 34, GAP_Y = 14, PAD = 4;
+const SCALE_MIN = 0.72, NARROW = 700, RAIL = 26;
 const LABELS = {
   fetched: "fetched", rows: "rows", changes: "changes", events: "events", in: "in", results: "results",
   table_rows: "rows", dead: "dead", late: "late", lag: "lag", latency_us: "latency",
@@ -48,18 +49,33 @@ function counts(node) {
   return parts;
 }
 
-function place(pipeline) {
+// Wide: a column a layer. Narrow: one column, in the order of the layers, with a rail for the edges.
+function place(pipeline, narrow) {
   const depth = layers(pipeline.nodes, pipeline.edges);
+  const spots = new Map();
+  if (narrow) {
+    const order = [...pipeline.nodes].sort((a, b) => depth.get(a.id) - depth.get(b.id));
+    order.forEach((node, i) => spots.set(node.id, { x: PAD + RAIL, y: PAD + i * (HEIGHT + GAP_Y) }));
+    return { spots, width: WIDTH + RAIL + 2 * PAD, height: order.length * (HEIGHT + GAP_Y) - GAP_Y + 2 * PAD };
+  }
   const columns = [];
   for (const node of pipeline.nodes) (columns[depth.get(node.id)] ??= []).push(node);
   const tallest = Math.max(...columns.map((column) => column?.length ?? 0));
-  const spots = new Map();
   const full = tallest * (HEIGHT + GAP_Y) - GAP_Y;
   columns.forEach((column, x) => {
     const own = column.length * (HEIGHT + GAP_Y) - GAP_Y;
     column.forEach((node, y) => spots.set(node.id, { x: PAD + x * (WIDTH + GAP_X), y: PAD + (full - own) / 2 + y * (HEIGHT + GAP_Y) }));
   });
   return { spots, width: columns.length * (WIDTH + GAP_X) - GAP_X + 2 * PAD, height: full + 2 * PAD };
+}
+
+function curve(a, b, narrow) {
+  if (narrow) {
+    const y1 = a.y + HEIGHT / 2, y2 = b.y + HEIGHT / 2, out = a.x - Math.min(RAIL - 4, 6 + Math.abs(y2 - y1) / 40);
+    return `M${a.x},${y1} C${out},${y1} ${out},${y2} ${b.x},${y2}`;
+  }
+  const x1 = a.x + WIDTH, y1 = a.y + HEIGHT / 2, x2 = b.x, y2 = b.y + HEIGHT / 2, mid = (x1 + x2) / 2;
+  return `M${x1},${y1} C${mid},${y1} ${mid},${y2} ${x2},${y2}`;
 }
 
 function drawNode(node, spot, rate, pick) {
@@ -83,13 +99,13 @@ function drawNode(node, spot, rate, pick) {
 
 // `rates`: node id -> records a second. `pick` is told when a topic or a table is clicked.
 export function draw(holder, pipeline, rates, pick) {
-  const { spots, width, height } = place(pipeline);
-  const svg = element("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img" });
+  const room = holder.clientWidth, narrow = room < NARROW;
+  const { spots, width, height } = place(pipeline, narrow);
+  const scale = narrow ? Math.min(1.5, room / width) : Math.min(1, Math.max(SCALE_MIN, room / width));
+  const svg = element("svg", { width: width * scale, height: height * scale, viewBox: `0 0 ${width} ${height}`, role: "img" });
   for (const [from, to] of pipeline.edges) {
     const a = spots.get(from), b = spots.get(to);
-    if (!a || !b) continue;
-    const x1 = a.x + WIDTH, y1 = a.y + HEIGHT / 2, x2 = b.x, y2 = b.y + HEIGHT / 2, mid = (x1 + x2) / 2;
-    svg.append(element("path", { class: `edge ${rates.get(to) > 0 || rates.get(from) > 0 ? "flow" : ""}`, d: `M${x1},${y1} C${mid},${y1} ${mid},${y2} ${x2},${y2}` }));
+    if (a && b) svg.append(element("path", { class: `edge ${rates.get(to) > 0 || rates.get(from) > 0 ? "flow" : ""}`, d: curve(a, b, narrow) }));
   }
   for (const node of pipeline.nodes) svg.append(drawNode(node, spots.get(node.id), rates.get(node.id) ?? 0, pick));
   holder.replaceChildren(svg);
