@@ -1,5 +1,6 @@
-/* kafka/admin.c: what an operator asks of a log: topics, settings, offsets by time, offsets of groups.
- * Each question is an `op` with an arena that owns everything until it has told its answer. */
+/* kafka/admin.c: what an operator asks of a log: topics, settings, offsets by time, offsets of
+ * groups. Each question is an `op` with an arena that owns everything until it has told its
+ * answer. */
 #include "kafka/client.h"
 
 enum {
@@ -453,8 +454,8 @@ void kafka_admin_offsets(struct kafka_client *client, const struct kafka_offset 
 
 /* ---- offsets of groups ---- */
 
-/* Requests have a list of topics with a list of partitions each; ours are flat, and neighbours of one
- * topic share an entry. Returns how many asked offsets from `at` on are of one topic. */
+/* Requests have a list of topics with a list of partitions each; ours are flat, and neighbours of
+ * one topic share an entry. Returns how many asked offsets from `at` on are of one topic. */
 static size_t run_of_topic(const struct op *op, size_t at)
 {
     size_t end = at + 1;

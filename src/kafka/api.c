@@ -1,5 +1,5 @@
-/* kafka/api.c: the APIs as a table, and how a request or a response lies in its frame: four bytes of
- * length, a header whose version follows from the API's version, the body. */
+/* kafka/api.c: the APIs as a table, and how a request or a response lies in its frame: four bytes
+ * of length, a header whose version follows from the API's version, the body. */
 #include "kafka/messages.h"
 
 const struct kafka_api kafka_api_rows[] = {
@@ -96,7 +96,8 @@ void kafka_api_write_response(struct wire_out *out, const struct kafka_api *api,
 /* ---- reading ---- */
 
 /* Key and version come first in every header version and say which one this is. An ApiVersions
- * request of a version that we lack still has the newest header (its client says so by the version). */
+ * request of a version that we lack still has the newest header (its client says so by the
+ * version). */
 static int16_t header_version(mr_str frame)
 {
     struct mr_in in = mr_in_str(frame);

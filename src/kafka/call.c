@@ -1,15 +1,16 @@
-/* kafka/call.c: a request with a target (a leader, a coordinator, ...), retried until its time is over.
- * Hides where a target is and when to look again.
+/* kafka/call.c: a request with a target (a leader, a coordinator, ...), retried until its time is
+ * over. Hides where a target is and when to look again.
  *
  *   looking --target known--> asked --answer, final code--> over
  *      ^                        |
  *      +------ back-off <-------+  connection lost, retriable code
  *
- * A call that waits for a leader or a coordinator is woken when one becomes known, and looks again by
- * itself after a back-off. */
+ * A call that waits for a leader or a coordinator is woken when one becomes known, and looks again
+ * by itself after a back-off. */
 #include "kafka/client.h"
 
-/* A transaction that is ending has ended in a moment: its back-off is this share of the usual one. */
+/* A transaction that is ending has ended in a moment: its back-off is this share of the usual one.
+ */
 enum { CONCURRENT_SHARE = 8 };
 
 struct kafka_call {

@@ -1,5 +1,5 @@
-/* kafka/client.c: the client itself: addresses, what is known of topics and brokers, who is told. One
- * metadata request is under way at a time and asks for all topics that are wanted then. */
+/* kafka/client.c: the client itself: addresses, what is known of topics and brokers, who is told.
+ * One metadata request is under way at a time and asks for all topics that are wanted then. */
 #include "kafka/client.h"
 
 enum {

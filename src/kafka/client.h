@@ -58,7 +58,8 @@ void kafka_node_request(struct kafka_node *node, int16_t api_key, int16_t versio
                         void *context);
 /* Any broker: one whose connection stands, else the next address. */
 struct kafka_node *kafka_node_any(struct kafka_client *client, const void *lane);
-/* The broker `id` has this address: remembered; a connection to the same bootstrap address is its. */
+/* The broker `id` has this address: remembered; a connection to the same bootstrap address is its.
+ */
 void kafka_node_learn(struct kafka_client *client, int32_t id, mr_str host, int32_t port);
 void kafka_node_free_dropped(struct kafka_client *client);
 /* Ends every connection of a lane; what is pending there is forgotten, not told. */
@@ -66,7 +67,8 @@ void kafka_node_drop_lane(struct kafka_client *client, const void *lane);
 void kafka_node_drop_all(struct kafka_client *client);
 
 /* ---- calls: a request with a target, retried until its time is over ---- */
-/* The code of a response that decides about a retry: 0 or a code that is not retriable ends the call. */
+/* The code of a response that decides about a retry: 0 or a code that is not retriable ends the
+ * call. */
 typedef int16_t kafka_judge(void *context, const void *response);
 struct kafka_call_options {
     struct kafka_target target;

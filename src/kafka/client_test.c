@@ -1,5 +1,6 @@
-/* kafka/client_test.c: the client's stories, told to a real broker: PEER=host:port. Without one they say so
- * and pass. Topics are named after the story's time, so the same broker may hear them again. */
+/* kafka/client_test.c: the client's stories, told to a real broker: PEER=host:port. Without one
+ * they say so and pass. Topics are named after the story's time, so the same broker may hear them
+ * again. */
 #include "kafka/kafka.h"
 #include "story.h"
 

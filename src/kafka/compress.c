@@ -1,5 +1,6 @@
-/* kafka/compress.c: gzip, snappy in both framings, lz4 frames and zstd, behind one pair of functions.
- * Unpacked bytes grow in an arena: what a stranger says about their size is a hint at most. */
+/* kafka/compress.c: gzip, snappy in both framings, lz4 frames and zstd, behind one pair of
+ * functions. Unpacked bytes grow in an arena: what a stranger says about their size is a hint at
+ * most. */
 #include "kafka/compress.h"
 
 #include <lz4frame.h>
@@ -98,7 +99,8 @@ static mr_err gzip_do(mr_str plain, struct mr_buf *out)
     return status == Z_STREAM_END ? MR_OK : mr_fail(MR_IO, "gzip: failed with %d", status);
 }
 
-/* ---- snappy: bare, or in the framing of Java's library (a magic, then blocks with their length) ---- */
+/* ---- snappy: bare, or in the framing of Java's library (a magic, then blocks with their length)
+ * ---- */
 
 static const uint8_t xerial_magic[16] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0,
                                          0,    0,   0,   1,   0,   0,   0,   1};

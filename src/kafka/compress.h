@@ -4,10 +4,11 @@
 
 #include "kafka/records.h"
 
-/* Appends `plain` packed. snappy is written in Java's (xerial) framing, lz4 as a frame of independent
- * blocks: what every client reads. Errors: MR_IO (the library refuses). */
+/* Appends `plain` packed. snappy is written in Java's (xerial) framing, lz4 as a frame of
+ * independent blocks: what every client reads. Errors: MR_IO (the library refuses). */
 mr_err kafka_compress(enum kafka_codec codec, mr_str plain, struct mr_buf *out);
-/* Unpacks into the arena. Errors: MR_CORRUPT; MR_LIMIT above MR_LIMIT_RECORDS_BYTES; MR_UNSUPPORTED. */
+/* Unpacks into the arena. Errors: MR_CORRUPT; MR_LIMIT above MR_LIMIT_RECORDS_BYTES;
+ * MR_UNSUPPORTED. */
 mr_err kafka_compress_undo(int codec, mr_str packed, struct mr_arena *arena, mr_str *plain);
 
 #endif

@@ -1,12 +1,12 @@
-/* kafka/fetcher.c: reads partitions that were assigned by hand. One Fetch is under way per broker, on a
- * connection of the fetcher's own, because a broker holds an empty answer for a while.
+/* kafka/fetcher.c: reads partitions that were assigned by hand. One Fetch is under way per broker,
+ * on a connection of the fetcher's own, because a broker holds an empty answer for a while.
  *
- *   a partition: assigned --offset known, leader known--> fetchable --Fetch--> asked --answer--> fetchable
- *                   |  ^                                                          |
- *       ListOffsets +--+                          trouble: back-off, metadata <---+
+ *   assigned --offset and leader known--> fetchable --Fetch--> asked --answer--> fetchable
+ *    |  ^                                                       |
+ *    +--+ ListOffsets            trouble: back-off, metadata <--+
  *
- * What was told and not freed is bounded: no Fetch goes out above prefetch_bytes_max, and the next one goes
- * out when enough was freed. */
+ * What was told and not freed is bounded: no Fetch goes out above prefetch_bytes_max, and the next
+ * one goes out when enough was freed. */
 #include "kafka/client.h"
 
 #include <stdlib.h>

@@ -1,14 +1,16 @@
 /* kafka/kafka.h: our client of a Kafka log: metadata, admin, producers (plain, idempotent and
  * transactional), fetchers by hand, offsets of groups. The tables of the protocol come along.
  *
- * Everything belongs to one loop and is called on its thread; nothing blocks. An answer is a call of
- * the given function with the given context, once, never from inside the call that asked for it; with
- * an error the sentence is in mr_why() during that call. What a callback is given is a loan until it
- * returns, unless it says otherwise. Retriable trouble (a broker that is away or loading, a leader that
- * moved) is retried with back-off until the time-out (30 s unless an option says otherwise).
+ * Everything belongs to one loop and is called on its thread; nothing blocks. An answer is a call
+ * of the given function with the given context, once, never from inside the call that asked for
+ * it; with an error the sentence is in mr_why() during that call. What a callback is given is a
+ * loan until it returns, unless it says otherwise. Retriable trouble (a broker that is away or
+ * loading, a leader that moved) is retried with back-off until the time-out (30 s unless an option
+ * says otherwise).
  *
  * Close in this order: fetchers and producers, then the client. Closing ends what is pending with
- * MR_CANCELLED, told later on the loop; a fetcher or producer tells nothing more after its close. */
+ * MR_CANCELLED, told later on the loop; a fetcher or producer tells nothing more after its close.
+ */
 #ifndef KAFKA_KAFKA_H
 #define KAFKA_KAFKA_H
 
@@ -52,10 +54,11 @@ struct kafka_target {
     mr_str name;
     int32_t partition; /* or the node id */
 };
-/* One request of apis.def by its structs. `fill` writes it when the version is known (the newest that
- * both sides speak, at most `version_max`; -1: ours), again for a retry; it begins with defaults, and
- * its arrays go into the arena. `done` gets the response; the error codes in it are the caller's
- * matter. Errors: MR_UNSUPPORTED when the broker lacks the API, MR_TIMEOUT, MR_UNREACHABLE. */
+/* One request of apis.def by its structs. `fill` writes it when the version is known (the newest
+ * that both sides speak, at most `version_max`; -1: ours), again for a retry; it begins with
+ * defaults, and its arrays go into the arena. `done` gets the response; the error codes in it are
+ * the caller's matter. Errors: MR_UNSUPPORTED when the broker lacks the API, MR_TIMEOUT,
+ * MR_UNREACHABLE. */
 typedef void kafka_fill(void *context, int16_t version, struct mr_arena *arena, void *request);
 typedef void kafka_answer(void *context, mr_err err, int16_t version, const void *response);
 void kafka_client_request(struct kafka_client *client, struct kafka_target target, int16_t api_key,
@@ -102,7 +105,8 @@ typedef void kafka_offsets(void *context, mr_err err, const struct kafka_offset 
 /* Offsets by time; read_committed: latest is the last stable offset. Answers in the order asked. */
 void kafka_admin_offsets(struct kafka_client *client, const struct kafka_offset *asked,
                          size_t count, bool read_committed, kafka_offsets *done, void *context);
-/* Committed offsets of a group; count 0: all it has. Waits for open transactions (require stable). */
+/* Committed offsets of a group; count 0: all it has. Waits for open transactions (require stable).
+ */
 void kafka_group_offsets(struct kafka_client *client, mr_str group,
                          const struct kafka_offset *asked, size_t count, kafka_offsets *done,
                          void *context);
@@ -141,18 +145,20 @@ void kafka_producer_close(
 void kafka_producer_init(struct kafka_producer *producer, kafka_done *done, void *context);
 
 struct kafka_producer_topic;
-/* A topic to write to, kept until the producer is closed; the same one for the same name. `done` has it
- * once its partitions are known; MR_NOT_FOUND when it is absent (it is never made). */
+/* A topic to write to, kept until the producer is closed; the same one for the same name. `done`
+ * has it once its partitions are known; MR_NOT_FOUND when it is absent (it is never made). */
 void kafka_producer_topic(struct kafka_producer *producer, mr_str name,
                           void (*done)(void *context, mr_err err,
                                        struct kafka_producer_topic *topic),
                           void *context);
 int32_t kafka_producer_partitions(const struct kafka_producer_topic *topic);
-/* False: stop appending until `room` is called. A producer that is not asked goes on taking records. */
+/* False: stop appending until `room` is called. A producer that is not asked goes on taking
+ * records. */
 bool kafka_producer_has_room(const struct kafka_producer *producer);
 /* Adds a record to the open batch: the only copy. `partition` -1: by key (no key: partition of the
- * turn). Data NULL: null. Errors: MR_LIMIT (larger than a batch may be), MR_CONFLICT (transactional and
- * no transaction open), MR_FENCED or what has broken the producer or its transaction. */
+ * turn). Data NULL: null. Errors: MR_LIMIT (larger than a batch may be), MR_CONFLICT
+ * (transactional and no transaction open), MR_FENCED or what has broken the producer or its
+ * transaction. */
 mr_err kafka_producer_append(struct kafka_producer_topic *topic, int32_t partition,
                              int64_t timestamp_ms, mr_str key, mr_str value,
                              const struct kafka_header *headers, size_t header_count);
@@ -165,17 +171,19 @@ mr_err kafka_producer_begin(struct kafka_producer *producer);
 /* Makes offsets of a group part of the transaction; they are copied. Goes out with the commit. */
 mr_err kafka_producer_send_offsets(struct kafka_producer *producer, mr_str group,
                                    const struct kafka_offset *offsets, size_t count);
-/* Flushes, sends the offsets, commits. On an error the transaction is not committed (abort it), except
- * for MR_TIMEOUT and MR_CLOSED in the very commit, when nobody knows: init again and look. A broker may
- * answer before committed readers see the records; after the next init of the same id they do. */
+/* Flushes, sends the offsets, commits. On an error the transaction is not committed (abort it),
+ * except for MR_TIMEOUT and MR_CLOSED in the very commit, when nobody knows: init again and look.
+ * A broker may answer before committed readers see the records; after the next init of the same id
+ * they do. */
 void kafka_producer_commit(struct kafka_producer *producer, kafka_done *done, void *context);
 /* Drops what is unsent and aborts. Afterwards the producer is ready, unless it is fenced. */
 void kafka_producer_abort(struct kafka_producer *producer, kafka_done *done, void *context);
 
 /* ---- fetcher: partitions by hand, long polls, bounded prefetch ---- */
 
-/* Records of one partition, as the broker sent them. It keeps its bytes until freed, and the fetcher
- * stops fetching ahead once the bytes that were told and not freed pass prefetch_bytes_max. */
+/* Records of one partition, as the broker sent them. It keeps its bytes until freed, and the
+ * fetcher stops fetching ahead once the bytes that were told and not freed pass
+ * prefetch_bytes_max. */
 struct kafka_fetched {
     mr_str topic;
     int32_t partition;
@@ -192,8 +200,8 @@ struct kafka_fetched {
 };
 void kafka_fetched_free(struct kafka_fetched *fetched); /* accepts NULL; also after the close */
 
-/* Reads records in order, without those of aborted transactions and control batches. Compressed batches
- * are unpacked into `arena` (one after the other: reset it between fetched sets). */
+/* Reads records in order, without those of aborted transactions and control batches. Compressed
+ * batches are unpacked into `arena` (one after the other: reset it between fetched sets). */
 struct kafka_reader {
     const struct kafka_fetched *fetched;
     struct mr_arena *arena;
@@ -222,7 +230,8 @@ struct kafka_fetcher_options {
     /* The offset is gone (retention) or not there yet. Returns where to go on: an offset,
      * KAFKA_OFFSET_EARLIEST or KAFKA_OFFSET_LATEST. NULL: earliest. */
     int64_t (*reset)(void *context, mr_str topic, int32_t partition, int64_t offset);
-    /* A partition cannot be read (deleted topic, no right, corrupt batch); it is no longer assigned. */
+    /* A partition cannot be read (deleted topic, no right, corrupt batch); it is no longer
+     * assigned. */
     void (*failed)(void *context, mr_str topic, int32_t partition, mr_err err);
     void *context;
 };
@@ -246,8 +255,8 @@ mr_err kafka_fetcher_position(const struct kafka_fetcher *fetcher, mr_str topic,
                               struct kafka_position *out);
 
 /* Reads a topic from its start to the end that it has now (committed records), then calls on_end.
- * Records behind an open transaction are waited for. Within a partition in order. An absent topic ends
- * with MR_NOT_FOUND. */
+ * Records behind an open transaction are waited for. Within a partition in order. An absent topic
+ * ends with MR_NOT_FOUND. */
 void kafka_read_all(struct kafka_client *client, mr_str topic,
                     void (*on_record)(void *context, int32_t partition,
                                       const struct kafka_record *record),

@@ -68,8 +68,8 @@ void kafka_api_write_request(struct wire_out *out, const struct kafka_api *api, 
                              mr_str client_id, const void *request);
 void kafka_api_write_response(struct wire_out *out, const struct kafka_api *api,
                               int32_t correlation, const void *response);
-/* Reads the header of a request frame (without its length) and sets `body` to the rest. The API may be
- * one that we do not speak: then the header is read as version 1.
+/* Reads the header of a request frame (without its length) and sets `body` to the rest. The API
+ * may be one that we do not speak: then the header is read as version 1.
  * Errors: MR_CORRUPT. */
 mr_err kafka_api_read_header(mr_str frame, struct mr_arena *arena,
                              struct kafka_request_header *header, mr_str *body);

@@ -1,4 +1,5 @@
-/* kafka/messages_test.c: every API in every version goes round; known bytes are what we make of them. */
+/* kafka/messages_test.c: every API in every version goes round; known bytes are what we make of
+ * them. */
 #include "kafka/messages.h"
 #include "story.h"
 

@@ -1,11 +1,11 @@
-/* kafka/node.c: one connection to one broker: connects on first use, learns the broker's versions, sends
- * requests one behind the other, matches answers in order, and comes back after a loss.
+/* kafka/node.c: one connection to one broker: connects on first use, learns the broker's versions,
+ * sends requests one behind the other, matches answers in order, and comes back after a loss.
  *
  *   DOWN --node_connect--> CONNECTING --opened--> GREETING --ApiVersions answered--> READY
  *   any  --closed--> DOWN, with a back-off that grows until READY is reached
  *
- * Requests wait in `waiting` until READY and are in `sent` until answered. They are written when they
- * are sent: only then their version is known. */
+ * Requests wait in `waiting` until READY and are in `sent` until answered. They are written when
+ * they are sent: only then their version is known. */
 #include "kafka/client.h"
 
 enum state { DOWN, CONNECTING, GREETING, READY };
@@ -496,8 +496,8 @@ void kafka_node_request(struct kafka_node *node, int16_t api_key, int16_t versio
     node_tick(node);
 }
 
-/* Out of the list, silent from here on; the memory goes at the turn's end, because a callback of the
- * node may be what has led here. */
+/* Out of the list, silent from here on; the memory goes at the turn's end, because a callback of
+ * the node may be what has led here. */
 static void node_drop(struct kafka_node *node)
 {
     struct kafka_client *client = node->client;

@@ -1,13 +1,13 @@
-/* kafka/producer.c: records to batches, batches to acknowledgements. Hides when a batch is sealed, which
- * broker it goes to, and how order and sequences survive retries.
+/* kafka/producer.c: records to batches, batches to acknowledgements. Hides when a batch is sealed,
+ * which broker it goes to, and how order and sequences survive retries.
  *
- *   open --full, flush, or a quiet partition at the turn's end--> sealed --> sent --acknowledged--> gone
+ *   open --full, flush, or a quiet partition at the turn's end--> sealed --> sent --> acknowledged
  *                                                                   ^          |
  *                                                                   +--retry---+
  *
- * Up to five batches of a partition are under way (the broker remembers that many, KIP-98). When one
- * has to be retried nothing more of the partition is sent until all that were under way are back; then
- * they go again in their order. A batch gets its sequence when it is first sent. */
+ * Up to five batches of a partition are under way (the broker remembers that many, KIP-98). When
+ * one has to be retried nothing more of the partition is sent until all that were under way are
+ * back; then they go again in their order. A batch gets its sequence when it is first sent. */
 #include "kafka/producer.h"
 
 enum {
@@ -223,8 +223,8 @@ static void batch_acknowledged(struct kafka_producer_batch *batch)
     batch_free(batch);
 }
 
-/* Lost for good; the sentence is in mr_why(). A transaction can only be aborted then. A plain producer
- * goes on under a new id, because its sequences have a gap. */
+/* Lost for good; the sentence is in mr_why(). A transaction can only be aborted then. A plain
+ * producer goes on under a new id, because its sequences have a gap. */
 static void batch_lost(struct kafka_producer_batch *batch, mr_err err)
 {
     struct kafka_producer *producer = batch->partition->topic->producer;
@@ -355,7 +355,8 @@ answer_of(const struct kafka_produce_response *response,
     return NULL;
 }
 
-/* Whether the same batch may be taken later: trouble of the moment, or the echo of an earlier batch's. */
+/* Whether the same batch may be taken later: trouble of the moment, or the echo of an earlier
+ * batch's. */
 static bool may_retry(const struct kafka_producer_batch *batch, int16_t code)
 {
     const struct kafka_producer *producer = batch->partition->topic->producer;

@@ -1,5 +1,5 @@
-/* kafka/producer.h: what producer.c (records to batches to acknowledgements) and transaction.c (when may
- * they go, and how does it end) share. One loop. */
+/* kafka/producer.h: what producer.c (records to batches to acknowledgements) and transaction.c
+ * (when may they go, and how does it end) share. One loop. */
 #ifndef KAFKA_PRODUCER_H
 #define KAFKA_PRODUCER_H
 

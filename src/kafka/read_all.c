@@ -1,5 +1,6 @@
-/* kafka/read_all.c: a topic from its start to the end that it has now: partitions, their bounds, then a
- * fetcher until every partition is there. Nobody sees the bounds move: the end is asked for once. */
+/* kafka/read_all.c: a topic from its start to the end that it has now: partitions, their bounds,
+ * then a fetcher until every partition is there. Nobody sees the bounds move: the end is asked for
+ * once. */
 #include "kafka/client.h"
 
 struct reading {
@@ -128,8 +129,9 @@ static void partitions_done(void *context, mr_err err, int32_t partitions)
         asked[partitions + i] = (struct kafka_offset){mr_str_from(reading->topic), i, 0,
                                                       KAFKA_OFFSET_LATEST};
     }
-    /* The end is the high watermark, not the last stable offset: what the caller has committed may lie
-     * behind an open transaction of somebody else, and has to be seen. That one's end is waited for. */
+    /* The end is the high watermark, not the last stable offset: what the caller has committed may
+     * lie behind an open transaction of somebody else, and has to be seen. That one's end is
+     * waited for. */
     kafka_admin_offsets(reading->client, asked, (size_t)partitions * 2, false, ends_done, reading);
     mr_free(asked);
 }

@@ -1,6 +1,7 @@
-/* kafka/reader.c: the records that a reader of committed data sees. Batches of a producer are hidden from
- * the first offset that the broker's list of aborted transactions names for it, up to its abort marker;
- * control batches and records before the offset that was asked for are always hidden. */
+/* kafka/reader.c: the records that a reader of committed data sees. Batches of a producer are
+ * hidden from the first offset that the broker's list of aborted transactions names for it, up to
+ * its abort marker; control batches and records before the offset that was asked for are always
+ * hidden. */
 #include "kafka/kafka.h"
 
 void kafka_reader_init(struct kafka_reader *reader, const struct kafka_fetched *fetched,

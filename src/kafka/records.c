@@ -1,6 +1,7 @@
-/* kafka/records.c: how a record batch of format 2 lies in memory: 61 bytes of header, then records as
- * varints and bytes, all of them packed together or not at all. A batch is built in place, so a record
- * is copied once; it is read as views. Described in Kafka's documentation, "Record Batch". */
+/* kafka/records.c: how a record batch of format 2 lies in memory: 61 bytes of header, then records
+ * as varints and bytes, all of them packed together or not at all. A batch is built in place, so a
+ * record is copied once; it is read as views. Described in Kafka's documentation, "Record Batch".
+ */
 #include "kafka/compress.h"
 
 enum {

@@ -1,8 +1,8 @@
 /* kafka/records.h: record batches (format 2): building, checking, reading.
  *
- * A batch is a header of 61 bytes and records; all records together may be compressed. The CRC covers
- * attributes to the end, so a broker may set base offset and leader epoch in place. Thread: any; an
- * object has one user at a time. */
+ * A batch is a header of 61 bytes and records; all records together may be compressed. The CRC
+ * covers attributes to the end, so a broker may set base offset and leader epoch in place. Thread:
+ * any; an object has one user at a time. */
 #ifndef KAFKA_RECORDS_H
 #define KAFKA_RECORDS_H
 
@@ -80,8 +80,8 @@ static inline int64_t kafka_batch_last_offset(const struct kafka_batch *batch)
 mr_err kafka_records_batch(mr_str bytes, struct kafka_batch *batch);
 /* Whether the CRC fits. Errors: MR_CORRUPT. */
 mr_err kafka_records_check(const struct kafka_batch *batch);
-/* Cuts the next batch off the front of `*bytes`. False at the end, at a batch that is cut short, and at
- * an error (then *err is not MR_OK). */
+/* Cuts the next batch off the front of `*bytes`. False at the end, at a batch that is cut short,
+ * and at an error (then *err is not MR_OK). */
 bool kafka_records_next(mr_str *bytes, struct kafka_batch *batch, mr_err *err);
 
 /* ---- records of one batch ---- */
@@ -97,8 +97,9 @@ struct kafka_records {
     struct mr_in in; /* records that are left */
     int32_t left;
 };
-/* Opens a batch for reading; the CRC is not looked at. Compressed records are unpacked into `arena`,
- * others stay views. Errors: MR_CORRUPT, MR_UNSUPPORTED (codec), MR_LIMIT (too large unpacked). */
+/* Opens a batch for reading; the CRC is not looked at. Compressed records are unpacked into
+ * `arena`, others stay views. Errors: MR_CORRUPT, MR_UNSUPPORTED (codec), MR_LIMIT (too large
+ * unpacked). */
 mr_err kafka_records_open(const struct kafka_batch *batch, struct mr_arena *arena,
                           struct kafka_records *records);
 /* The next record; false at the end and at an error (then records->in.err is not MR_OK). */
@@ -134,8 +135,8 @@ void kafka_records_begin(struct kafka_builder *builder, struct mr_buf *buf);
 /* `key`, `value`: data NULL is null. */
 void kafka_records_append(struct kafka_builder *builder, int64_t timestamp_ms, mr_str key,
                           mr_str value, const struct kafka_header *headers, size_t header_count);
-/* For a value that is encoded straight into the batch: begin, write `value_bytes` bytes into what it
- * returns (NULL after an error of the buffer); headers follow by themselves. */
+/* For a value that is encoded straight into the batch: begin, write `value_bytes` bytes into what
+ * it returns (NULL after an error of the buffer); headers follow by themselves. */
 uint8_t *kafka_records_append_room(struct kafka_builder *builder, int64_t timestamp_ms, mr_str key,
                                    size_t value_bytes, const struct kafka_header *headers,
                                    size_t header_count);

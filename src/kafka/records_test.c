@@ -1,4 +1,5 @@
-/* kafka/records_test.c: what records.h promises, with all codecs; bytes made by Kafka's own producer. */
+/* kafka/records_test.c: what records.h promises, with all codecs; bytes made by Kafka's own
+ * producer. */
 #include "kafka/compress.h"
 #include "story.h"
 

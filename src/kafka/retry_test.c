@@ -1,6 +1,6 @@
-/* kafka/retry_test.c: a broker of a few lines that fails on purpose: it drops connections before and after
- * it has done its work, moves away, and ends transactions late. Whatever it does, every record is there
- * once and in order, and no transaction is half there. */
+/* kafka/retry_test.c: a broker of a few lines that fails on purpose: it drops connections before
+ * and after it has done its work, moves away, and ends transactions late. Whatever it does, every
+ * record is there once and in order, and no transaction is half there. */
 #include "kafka/kafka.h"
 #include "net/net.h"
 #include "story.h"

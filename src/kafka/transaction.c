@@ -1,15 +1,17 @@
 /* kafka/transaction.c: when records of a transaction may go, and how it ends (KIP-98).
  *
- *   NEW --init--> STARTING --InitProducerId--> READY --begin--> OPEN --commit--> COMMITTING --> READY
- *                                                ^               |                  | trouble
- *                                                |             abort                v
- *                                                +---- ABORTING <+---------------- OPEN (err is set)
+ *   NEW --init--> STARTING --InitProducerId--> READY --begin--> OPEN --commit--> COMMITTING
+ *                                                ^               |                  |   |
+ *                                                |             abort        trouble |   | done
+ *                                                |               v                  v   v
+ *                                                +---------- ABORTING <--abort-- OPEN  READY
  *
- * A partition has to be part of the transaction (AddPartitionsToTxn answered) before its records go. Both
- * at once would save a round trip and lose records: EndTxn is answered before its markers are written, so
- * a batch that goes ahead can land in front of the marker of the transaction before, and share its fate.
- * The answer to AddPartitionsToTxn is the proof that the markers stand. The same holds for
- * AddOffsetsToTxn and the offsets. EndTxn waits for every acknowledgement: a broker would commit the rest.
+ * A partition has to be part of the transaction (AddPartitionsToTxn answered) before its records
+ * go. Both at once would save a round trip and lose records: EndTxn is answered before its markers
+ * are written, so a batch that goes ahead can land in front of the marker of the transaction
+ * before, and share its fate. The answer to AddPartitionsToTxn is the proof that the markers
+ * stand. The same holds for AddOffsetsToTxn and the offsets. EndTxn waits for every
+ * acknowledgement: a broker would commit the rest.
  */
 #include "kafka/producer.h"
 
@@ -43,7 +45,8 @@ static void done_tell(struct kafka_producer *producer, mr_err err)
         kafka_producer_later(producer, done, producer->done_context, err);
 }
 
-/* Fenced, or something else that no retry mends: the transaction, or the producer, is at its end. */
+/* Fenced, or something else that no retry mends: the transaction, or the producer, is at its end.
+ */
 static mr_err code_fail(struct kafka_producer *producer, int16_t code, const char *what)
 {
     mr_err err = mr_fail(kafka_error_to_err(code), "kafka producer %.*s: %s: %s: %s",

@@ -1,6 +1,7 @@
-/* wire/lists.c: the types that hold others: lists of plain values, lists of structs, a struct in its
- * place. Hides how a count lies on the wire. A count is believed only as far as the bytes left could
- * carry so many items, and a message has at most MR_LIMIT_WIRE_ITEMS of them, before memory is taken. */
+/* wire/lists.c: the types that hold others: lists of plain values, lists of structs, a struct in
+ * its place. Hides how a count lies on the wire. A count is believed only as far as the bytes left
+ * could carry so many items, and a message has at most MR_LIMIT_WIRE_ITEMS of them, before memory
+ * is taken. */
 #include "wire/wire.h"
 
 static size_t item_bytes(const struct wire_field *field)

@@ -1,5 +1,5 @@
-/* wire/types.c: the plain types: numbers, text, bytes and payload. Hides how each of them lies on the
- * wire; a length that a stranger sends is only ever used to cut a view out of what is there. */
+/* wire/types.c: the plain types: numbers, text, bytes and payload. Hides how each of them lies on
+ * the wire; a length that a stranger sends is only ever used to cut a view out of what is there. */
 #include "wire/wire.h"
 
 #include <inttypes.h>

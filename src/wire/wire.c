@@ -1,5 +1,5 @@
-/* wire/wire.c: the walkers. Each goes through a shape's fields in wire order and lets the field's type
- * do the work; only tagged fields, which come behind the others, are known here. */
+/* wire/wire.c: the walkers. Each goes through a shape's fields in wire order and lets the field's
+ * type do the work; only tagged fields, which come behind the others, are known here. */
 #include "wire/wire.h"
 
 enum { WIRE_TAG_BYTES_MAX = 10 };

@@ -5,8 +5,8 @@
  * both from the same rows. A reader gives views into the bytes it read, arrays in an arena, and
  * defaults to the fields that the version lacks; nothing is copied, nothing is freed one by one.
  *
- * Encodings are Kafka's: big endian; "classic" versions have 16- and 32-bit lengths, "flexible" ones
- * (KIP-482) unsigned varints of length + 1 and tagged fields behind every struct. */
+ * Encodings are Kafka's: big endian; "classic" versions have 16- and 32-bit lengths, "flexible"
+ * ones (KIP-482) unsigned varints of length + 1 and tagged fields behind every struct. */
 #ifndef WIRE_WIRE_H
 #define WIRE_WIRE_H
 
@@ -28,15 +28,16 @@ typedef mr_str wire_nstring16; /* nullable, and with a 16-bit length in flexible
 typedef mr_str wire_bytes;     /* {NULL, 0} is written as no bytes */
 typedef mr_str wire_nbytes;    /* data NULL: null */
 
-/* A piece of payload that is sent from where it lies. `owner` NULL: it outlives the sending anyhow. */
+/* A piece of payload that is sent from where it lies. `owner` NULL: it outlives the sending
+ * anyhow. */
 struct wire_ref {
     struct mr_bytes *owner;
     const uint8_t *data;
     size_t length;
 };
-/* Payload that a shape frames and never visits; nullable. Read: `bytes` is a view (data NULL: null).
- * Written: `refs` in their order when ref_count > 0, else `bytes`, by reference when `owner` is set
- * and as a copy otherwise. */
+/* Payload that a shape frames and never visits; nullable. Read: `bytes` is a view (data NULL:
+ * null). Written: `refs` in their order when ref_count > 0, else `bytes`, by reference when
+ * `owner` is set and as a copy otherwise. */
 typedef struct wire_records {
     mr_str bytes;
     struct mr_bytes *owner;
@@ -109,14 +110,15 @@ struct wire_out {
     MR_ARRAY(struct wire_splice) splices; /* payload by reference, by rising `at` */
     size_t splice_bytes; /* sum of their lengths: message bytes = buf bytes + this */
 };
-/* Writes behind what `buf` has. wire_out_fini() frees the splice list, not the owners: who sends the
- * bytes takes its own references first. */
+/* Writes behind what `buf` has. wire_out_fini() frees the splice list, not the owners: who sends
+ * the bytes takes its own references first. */
 struct wire_out wire_out_of(struct mr_buf *buf, int16_t version, bool flexible);
 void wire_out_fini(struct wire_out *out);
 void wire_write(struct wire_out *out, const struct wire_shape *shape, const void *from);
 
 /* ---- the other walkers ---- */
-/* Every field (absent in a version or not) gets its default: 0, "", null, no items, or `fallback`. */
+/* Every field (absent in a version or not) gets its default: 0, "", null, no items, or `fallback`.
+ */
 void wire_reset(const struct wire_shape *shape, void *into);
 /* JSON, the fields of this version in wire order; bytes as hex, payload as its length. */
 void wire_print(struct mr_buf *out, const struct wire_shape *shape, const void *from,
