@@ -118,13 +118,13 @@ static int64_t floor_days(int64_t ms)
     return ms / 86400000 - (ms % 86400000 < 0);
 }
 
-#define BODY(name)                                                                     \
-    static mr_err call_##name(const struct store_scope *scope __attribute__((unused)), \
-                              const struct store_term *term __attribute__((unused)),   \
-                              const struct cql_value *args __attribute__((unused)),    \
-                              struct cql_value *out)
+/* What every function of functions.def takes. */
+#define CALL_ARGUMENTS                                         \
+    const struct store_scope *scope __attribute__((unused)),   \
+        const struct store_term *term __attribute__((unused)), \
+        const struct cql_value *args __attribute__((unused)), struct cql_value *out
 
-BODY(now)
+static mr_err call_now(CALL_ARGUMENTS)
 {
     uint8_t *bytes = mr_arena_alloc(scope->arena, 16);
     uint64_t chance;
@@ -134,7 +134,7 @@ BODY(now)
     return MR_OK;
 }
 
-BODY(uuid)
+static mr_err call_uuid(CALL_ARGUMENTS)
 {
     uint8_t *bytes = mr_arena_alloc(scope->arena, 16);
     mr_entropy(bytes, 16);
@@ -144,20 +144,20 @@ BODY(uuid)
     return MR_OK;
 }
 
-BODY(current_timestamp)
+static mr_err call_current_timestamp(CALL_ARGUMENTS)
 {
     *out = store_value_i64(scope->arena, scope->now_us / 1000);
     return MR_OK;
 }
 
-BODY(current_date)
+static mr_err call_current_date(CALL_ARGUMENTS)
 {
     *out = value_be(scope->arena,
                     (uint64_t)(floor_days(scope->now_us / 1000) + INT64_C(0x80000000)), 4);
     return MR_OK;
 }
 
-BODY(current_time)
+static mr_err call_current_time(CALL_ARGUMENTS)
 {
     *out = store_value_i64(scope->arena, scope->now_us % INT64_C(86400000000) * 1000);
     return MR_OK;
@@ -171,38 +171,38 @@ static struct cql_value bound_timeuuid(struct mr_arena *arena, int64_t ms, bool 
     return cql_value_of(bytes, 16);
 }
 
-BODY(min_timeuuid)
+static mr_err call_min_timeuuid(CALL_ARGUMENTS)
 {
     *out = bound_timeuuid(scope->arena, store_value_integer(args[0]), false);
     return MR_OK;
 }
 
-BODY(max_timeuuid)
+static mr_err call_max_timeuuid(CALL_ARGUMENTS)
 {
     *out = bound_timeuuid(scope->arena, store_value_integer(args[0]), true);
     return MR_OK;
 }
 
-BODY(to_date)
+static mr_err call_to_date(CALL_ARGUMENTS)
 {
     int64_t days = floor_days(value_ms(term->args[0]->type, args[0]));
     *out = value_be(scope->arena, (uint64_t)(days + INT64_C(0x80000000)), 4);
     return MR_OK;
 }
 
-BODY(to_timestamp)
+static mr_err call_to_timestamp(CALL_ARGUMENTS)
 {
     *out = store_value_i64(scope->arena, value_ms(term->args[0]->type, args[0]));
     return MR_OK;
 }
 
-BODY(to_unix)
+static mr_err call_to_unix(CALL_ARGUMENTS)
 {
     *out = store_value_i64(scope->arena, value_ms(term->args[0]->type, args[0]));
     return MR_OK;
 }
 
-BODY(to_json)
+static mr_err call_to_json(CALL_ARGUMENTS)
 {
     struct mr_buf text = {0};
     cql_value_json(&text, term->args[0]->type, args[0]);
@@ -212,7 +212,7 @@ BODY(to_json)
 }
 
 /* ---- numbers ---- */
-BODY(absolute)
+static mr_err call_absolute(CALL_ARGUMENTS)
 {
     if (is_integer(term->type)) {
         int64_t value = store_value_integer(args[0]);
@@ -224,25 +224,25 @@ BODY(absolute)
     return MR_OK;
 }
 
-BODY(exponential)
+static mr_err call_exponential(CALL_ARGUMENTS)
 {
     *out = value_of_real(scope->arena, term->type, exp(value_real(term->type, args[0])));
     return MR_OK;
 }
 
-BODY(logarithm)
+static mr_err call_logarithm(CALL_ARGUMENTS)
 {
     *out = value_of_real(scope->arena, term->type, log(value_real(term->type, args[0])));
     return MR_OK;
 }
 
-BODY(logarithm10)
+static mr_err call_logarithm10(CALL_ARGUMENTS)
 {
     *out = value_of_real(scope->arena, term->type, log10(value_real(term->type, args[0])));
     return MR_OK;
 }
 
-BODY(rounded)
+static mr_err call_rounded(CALL_ARGUMENTS)
 {
     if (is_integer(term->type))
         *out = args[0];
@@ -267,19 +267,19 @@ static void pick_elements(struct mr_arena *arena, const struct store_term *term,
     mr_buf_fini(&text);
 }
 
-BODY(map_keys)
+static mr_err call_map_keys(CALL_ARGUMENTS)
 {
     pick_elements(scope->arena, term, args[0], 0, out);
     return MR_OK;
 }
 
-BODY(map_values)
+static mr_err call_map_values(CALL_ARGUMENTS)
 {
     pick_elements(scope->arena, term, args[0], 1, out);
     return MR_OK;
 }
 
-BODY(collection_count)
+static mr_err call_collection_count(CALL_ARGUMENTS)
 {
     struct cql_elements elements = cql_elements_of(term->args[0]->type, args[0]);
     uint32_t count = term->args[0]->type->id == CQL_TYPE_MAP ? elements.left / 2 : elements.left;
@@ -288,7 +288,7 @@ BODY(collection_count)
 }
 
 /* Bytes stay bytes: textAsBlob() and blobAsInt(), the latter with a check. */
-BODY(blob)
+static mr_err call_blob(CALL_ARGUMENTS)
 {
     mr_err err = cql_value_check(term->type, args[0]);
     if (err != MR_OK)
