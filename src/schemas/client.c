@@ -552,10 +552,10 @@ static mr_err set_addresses(struct schemas_client *client,
     while (mr_str_split(&rest, ',', &part)) {
         struct mr_buf url = {0};
         part = mr_str_trim(part);
-        while (part.length > 0 && part.data[part.length - 1] == '/')
-            part = mr_str_slice(part, 0, part.length - 1);
         ptrdiff_t scheme = mr_str_find(part, MR_STR("://"));
         mr_str host = scheme < 0 ? part : mr_str_slice(part, (size_t)scheme + 3, part.length);
+        while (host.length > 0 && host.data[host.length - 1] == '/')
+            host.length--;
         if (host.length == 0 || client->address_count == ADDRESSES_MAX)
             return mr_fail(MR_INVALID, "schema registry \"%.*s\": expected http://host:port",
                            MR_STR_ARG(options->url));
@@ -569,7 +569,7 @@ static mr_err set_addresses(struct schemas_client *client,
         }
         mr_buf_str(&url, host);
         struct mr_buf shown = {0};
-        http_url_public(&shown, part);
+        http_url_public(&shown, part); /* as given, but without a password */
         client->shown[client->address_count] = mr_arena_str(&client->arena, mr_buf_as_str(&shown));
         mr_buf_fini(&shown);
         client->addresses[client->address_count++] = mr_arena_str(&client->arena,
