@@ -2,6 +2,7 @@
  * point, dates, timestamps (session zone UTC) and day-time intervals. */
 #include "data/data.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,11 +87,12 @@ size_t data_double_format(double value, char out[DATA_TEXT_BYTES])
     char text[40];
     if (!isfinite(value))
         return not_finite(value, out);
-    if (value == (double)(int32_t)value && fabs(value) < 1e7 && !(value == 0 && signbit(value))) {
+    if (fabs(value) < 1e7 && value == (double)(int32_t)value && !(value == 0 && signbit(value))) {
         size_t length = data_long_format((int64_t)value, out);
         return length + put(out + length, ".0");
     }
-    for (int digits = 14; digits <= 16; digits++) {
+    /* Subnormal numbers have fewer digits; Java shows two at the least. */
+    for (int digits = fabs(value) < DBL_MIN ? 1 : 14; digits <= 16; digits++) {
         snprintf(text, sizeof text, "%.*e", digits, value);
         if (strtod(text, NULL) == value)
             break;
@@ -103,7 +105,7 @@ size_t data_float_format(float value, char out[DATA_TEXT_BYTES])
     char text[40];
     if (!isfinite(value))
         return not_finite((double)value, out);
-    for (int digits = 5; digits <= 8; digits++) {
+    for (int digits = fabsf(value) < FLT_MIN ? 1 : 5; digits <= 8; digits++) {
         snprintf(text, sizeof text, "%.*e", digits, (double)value);
         if (strtof(text, NULL) == value)
             break;
