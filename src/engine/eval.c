@@ -357,7 +357,7 @@ static bool may_fold(const struct eval_node *node)
 }
 
 /* Evaluates once what has the same value in every row; what fails is left to fail in its rows. */
-static void fold(struct engine_eval *eval, struct eval_node *node)
+static void fold(struct engine_eval *eval, struct eval_node *node, bool single)
 {
     static const uint16_t first[1];
     struct engine_rows_bad *bad = mr_new(struct engine_rows_bad);
@@ -366,7 +366,7 @@ static void fold(struct engine_eval *eval, struct eval_node *node)
     data_chunk_all_rows(chunk, 1);
     const struct data_column *value = eval_node(&run, node, first, 1);
     if (bad->count == 0)
-        node->constant = broadcast(&eval->arena, value);
+        node->constant = single ? value : broadcast(&eval->arena, value);
     mr_free(bad);
 }
 
@@ -387,17 +387,19 @@ static mr_err check_pattern(const struct eval_node *node)
     return engine_regex_check(node->args[1]->constant->strs[0]);
 }
 
-static mr_err new_node(struct engine_eval *eval, const struct sql_expr *expr,
+/* `single`: a constant stays one row; the node above knows. */
+static mr_err new_node(struct engine_eval *eval, const struct sql_expr *expr, bool single,
                        struct eval_node **out)
 {
     struct eval_node *node = mr_arena_new(&eval->arena, struct eval_node);
+    bool in_list = expr->kind == SQL_EXPR_CALL && expr->function == SQL_FN_in_list;
     mr_err err = MR_OK;
     *mr_array_add(&eval->nodes) = node;
     node->expr = expr;
     node->args = mr_arena_array(&eval->arena, struct eval_node *, expr->arg_count);
     node->constants = mr_arena_array(&eval->arena, bool, expr->arg_count);
     for (uint32_t i = 0; i < expr->arg_count && err == MR_OK; i++) {
-        err = new_node(eval, expr->args[i], &node->args[i]);
+        err = new_node(eval, expr->args[i], in_list && i > 0, &node->args[i]);
         node->constants[i] = err == MR_OK && node->args[i]->constant != NULL;
     }
     if (err == MR_OK)
@@ -412,9 +414,9 @@ static mr_err new_node(struct engine_eval *eval, const struct sql_expr *expr,
         node->strict = true;
     }
     if (expr->kind == SQL_EXPR_LITERAL)
-        node->constant = broadcast(&eval->arena, expr->literal);
+        node->constant = single ? expr->literal : broadcast(&eval->arena, expr->literal);
     else if (may_fold(node))
-        fold(eval, node);
+        fold(eval, node, single);
     *out = node;
     return MR_OK;
 }
@@ -425,7 +427,7 @@ mr_err engine_eval_new(const struct sql_expr *expr, const struct sql_settings *s
     struct engine_eval *eval = mr_new(struct engine_eval);
     mr_arena_init(&eval->arena);
     eval->ansi = settings->ansi;
-    mr_err err = new_node(eval, expr, &eval->root);
+    mr_err err = new_node(eval, expr, false, &eval->root);
     if (err != MR_OK) {
         engine_eval_free(eval);
         return err;

@@ -23,7 +23,7 @@ struct engine_call {
     const uint16_t *rows;
     uint32_t count;
     bool ansi;
-    const bool *constant;        /* one an argument: all rows are equal */
+    const bool *constant;        /* one an argument: all rows are equal (IN: row 0 only) */
     struct engine_state **state; /* the node's own; NULL at first */
     char *text, *text_end;       /* room for texts, engine_call_room() */
 };
@@ -51,8 +51,8 @@ engine_kernel engine_cast;
 #define ALIAS(name, id)
 #include "sql/functions.def"
 
-/* One text as a number by Spark's CAST; false: it is none. */
-bool engine_cast_long(mr_str text, int64_t *out);
+/* One text as a number by Spark's CAST; false: it is none. A `fraction` is allowed and dropped. */
+bool engine_cast_long(mr_str text, bool fraction, int64_t *out);
 bool engine_cast_double(mr_str text, double *out);
 /* Bytes of the UTF-8 character at `at`; 1 for a stray byte. */
 static inline size_t engine_utf8_step(unsigned char lead)

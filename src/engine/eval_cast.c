@@ -53,8 +53,7 @@ static mr_str trimmed(mr_str text)
     return text;
 }
 
-/* Digits with a sign; a fraction of digits is dropped. */
-bool engine_cast_long(mr_str text, int64_t *out)
+bool engine_cast_long(mr_str text, bool fraction, int64_t *out)
 {
     size_t at = 0;
     bool minus = false;
@@ -70,6 +69,8 @@ bool engine_cast_long(mr_str text, int64_t *out)
             __builtin_sub_overflow(value, digit, &value)) /* downwards: the least has no positive */
             return false;
     }
+    if (at < text.length && !fraction)
+        return false;
     for (at++; at < text.length; at++)
         if (text.data[at] < '0' || text.data[at] > '9')
             return false;
@@ -202,7 +203,8 @@ static bool to_whole(struct cast *cast, const struct data_column *from, uint32_t
     int64_t parsed = 0;
     switch ((int)from->type->kind) {
     case DATA_STRING:
-        return (engine_cast_long(from->strs[row], &parsed) && set_whole(out, at, parsed, false)) ||
+        return (engine_cast_long(from->strs[row], wrap, &parsed) &&
+                set_whole(out, at, parsed, false)) ||
                refuse_text(cast, from->strs[row], out->type);
     case DATA_FLOAT:
     case DATA_DOUBLE:

@@ -472,18 +472,21 @@ void engine_kernel_equal_null_safe(struct engine_call *call)
     }
 }
 
-/* x IN (...): true when found; else NULL when x or one of the list is NULL. */
+/* x IN (...): true when found; else NULL when x or one of the list is NULL. A constant of the list is
+ * one row, not one for each. */
 void engine_kernel_in_list(struct engine_call *call)
 {
     const struct data_column *x = call->args[0];
     EACH_ROW(call, row)
     {
         bool found = false, unknown = !x->valid[row];
-        for (uint32_t i = 1; i < call->arg_count && !unknown && !found; i++)
-            found = call->args[i]->valid[row] &&
-                    data_value_compare(x, row, call->args[i], row) == 0;
-        for (uint32_t i = 1; i < call->arg_count && !found && !unknown; i++)
-            unknown = !call->args[i]->valid[row];
+        for (uint32_t i = 1; i < call->arg_count && x->valid[row] && !found; i++) {
+            uint32_t at = call->constant[i] ? 0 : row;
+            if (!call->args[i]->valid[at])
+                unknown = true;
+            else
+                found = data_value_compare(x, row, call->args[i], at) == 0;
+        }
         call->out->valid[row] = found || !unknown;
         call->out->bools[row] = found;
     }
@@ -737,12 +740,7 @@ static void round_all(struct engine_call *call, bool even)
         } else if (kind_of(call, 0) == DATA_DOUBLE) {
             call->out->doubles[row] = round_double(a->doubles[row], digits, even);
         } else if (kind_of(call, 0) == DATA_FLOAT) {
-            char text[DATA_TEXT_BYTES];
-            double exact = 0;
-            mr_str_to_f64(mr_str_of(text, data_float_format(a->floats[row], text)), &exact);
-            call->out->floats[row] = isfinite(a->floats[row])
-                                         ? (float)round_double(exact, digits, even)
-                                         : a->floats[row];
+            call->out->floats[row] = (float)round_double((double)a->floats[row], digits, even);
         } else {
             round_whole(call, row, digits, even);
         }
@@ -771,7 +769,7 @@ void engine_kernel_bround(struct engine_call *call)
     }
 MATH(sign, x > 0 ? 1.0 : x < 0 ? -1.0 : x)
 MATH(sqrt, sqrt(x))
-MATH(cbrt, cbrt(x))
+MATH(cbrt, (double)cbrtl(x))
 MATH(exp, exp(x))
 MATH(expm1, expm1(x))
 MATH(sin, sin(x))

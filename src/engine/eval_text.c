@@ -7,7 +7,6 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <wctype.h>
-#include <zlib.h>
 
 /* ---- characters ---- */
 size_t engine_utf8_length(mr_str text)
@@ -777,7 +776,7 @@ void engine_kernel_unhex(struct engine_call *call)
         for (; valid && at < text.length; at += 2) {
             int high = mr_hex_digit(text.data[at]), low = mr_hex_digit(text.data[at + 1]);
             valid = high >= 0 && low >= 0;
-            room[length++] = (char)(high << 4 | low);
+            room[length++] = (char)(valid ? high << 4 | low : 0);
         }
         call->out->valid[row] = valid;
         if (valid)
@@ -898,14 +897,26 @@ void engine_kernel_sha2(struct engine_call *call)
     }
 }
 
+/* CRC-32 of ISO 3309, four bits at a time. */
+static uint32_t crc32_of(mr_str bytes)
+{
+    static const uint32_t table[] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac,
+                                     0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+                                     0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                     0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    uint32_t crc = UINT32_MAX;
+    for (size_t i = 0; i < bytes.length; i++) {
+        crc ^= (unsigned char)bytes.data[i];
+        crc = crc >> 4 ^ table[crc & 15];
+        crc = crc >> 4 ^ table[crc & 15];
+    }
+    return ~crc;
+}
+
 void engine_kernel_crc32(struct engine_call *call)
 {
     EACH_ROW(call, row)
-    {
-        mr_str bytes = call->args[0]->strs[row];
-        call->out->longs[row] = (int64_t)crc32(0, (const unsigned char *)bytes.data,
-                                               (unsigned)bytes.length);
-    }
+    call->out->longs[row] = crc32_of(call->args[0]->strs[row]);
 }
 
 /* ---- likeness ---- */

@@ -354,7 +354,7 @@ static void put_name(struct mr_buf *out, const char *name, int width)
 static void put_zone(struct mr_buf *out, char letter, int width)
 {
     if (letter == 'V' || (letter == 'z' && width < 4))
-        mr_buf_cstr(out, letter == 'V' ? "Z" : "UTC");
+        mr_buf_cstr(out, "UTC");
     else if (letter == 'z')
         mr_buf_cstr(out, "Coordinated Universal Time");
     else if (letter == 'X')
@@ -365,6 +365,17 @@ static void put_zone(struct mr_buf *out, char letter, int width)
         mr_buf_cstr(out, width == 1 ? "+00" : width % 2 == 0 ? "+0000" : "+00:00");
     else
         mr_buf_cstr(out, width == 5 ? "Z" : "+0000");
+}
+
+static void put_quarter(struct mr_buf *out, int quarter, int width)
+{
+    static const char *const names[] = {"1st", "2nd", "3rd", "4th"};
+    if (width <= 2)
+        mr_buf_printf(out, "%0*d", width, quarter);
+    else if (width == 3)
+        mr_buf_printf(out, "Q%d", quarter);
+    else
+        mr_buf_printf(out, "%s quarter", names[quarter - 1]);
 }
 
 static void put_element(struct mr_buf *out, const struct element *element, int64_t us)
@@ -403,11 +414,7 @@ static void put_element(struct mr_buf *out, const struct element *element, int64
         return;
     case 'Q':
     case 'q':
-        mr_buf_printf(out,
-                      width == 3   ? "Q%d"
-                      : width == 4 ? "%d. quarter"
-                                   : "%0*d",
-                      width >= 3 ? (civil.month + 2) / 3 : width, (civil.month + 2) / 3);
+        put_quarter(out, (civil.month + 2) / 3, width);
         return;
     case 'd':
         mr_buf_printf(out, "%0*d", width, civil.day);
@@ -419,7 +426,7 @@ static void put_element(struct mr_buf *out, const struct element *element, int64
         put_name(out, day_names[weekday_of(days)], width);
         return;
     case 'F':
-        mr_buf_printf(out, "%d", (civil.day - 1) / 7 + 1);
+        mr_buf_printf(out, "%d", (civil.day - 1) % 7 + 1);
         return;
     case 'a':
         mr_buf_cstr(out, hour < 12 ? "AM" : "PM");

@@ -41,6 +41,7 @@ struct sql_ast {
     enum sql_ast_kind kind;
     uint32_t line, column;
     uint32_t height; /* levels below */
+    uint32_t weight; /* expressions below, shared ones as often as they stand */
     mr_str name;     /* CALL: lower case; FIELD, ALIAS: as written */
     mr_str word;     /* CALL: as written */
     mr_str *parts;
@@ -57,7 +58,8 @@ struct sql_ast {
     int unit_first, unit_last; /* INTERVAL: of its units: 0 year, 1 month, 3 day ... 6 second */
     bool days_only;            /* INTERVAL in whole days */
     bool safe, distinct, is_operator, has_operand, has_else, ignore_nulls;
-    bool negated; /* NOT IN, NOT LIKE, ... are NOT(...); for names only */
+    bool field_access; /* [] that turned out to be of a struct; for names only */
+    bool negated;      /* NOT IN, NOT LIKE, ... are NOT(...); for names only */
     struct sql_ast *filter;
 };
 

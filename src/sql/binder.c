@@ -569,7 +569,8 @@ static void add_star(struct sql_binder *b, struct items *items, const struct sql
 }
 
 /* The name of an item: its alias, the last part of a name, or what Spark prints. */
-static mr_str item_name(struct sql_binder *b, const struct sql_ast *item)
+static mr_str item_name(struct sql_binder *b, const struct sql_ast *item,
+                        const struct data_type *type)
 {
     struct mr_buf name = {0};
     if (item->kind == SQL_AST_ALIAS)
@@ -578,6 +579,12 @@ static mr_str item_name(struct sql_binder *b, const struct sql_ast *item)
         return item->parts[item->part_count - 1];
     if (item->kind == SQL_AST_CALL && mr_str_equal(item->name, MR_STR("window")))
         return MR_STR("window");
+    if (item->kind == SQL_AST_CAST && item->args[0]->kind == SQL_AST_NAME &&
+        item->args[0]->part_count == item->args[0]->qualifier_count + 1)
+        return item_name(b, item->args[0], type);
+    if (item->kind == SQL_AST_CALL && mr_str_equal(item->name, MR_STR("from_json")) &&
+        type->kind == DATA_MAP)
+        return MR_STR("entries"); /* Spark's word for it */
     sql_name_print(&name, item);
     mr_str copy = mr_arena_str(b->arena, mr_buf_as_str(&name));
     mr_buf_fini(&name);
@@ -611,7 +618,7 @@ static struct sql_node *bind_items(struct sql_binder *b, const struct sql_query 
                             "AS (a, b): several names belong to a generator such as explode");
         } else {
             struct sql_expr *expr = sql_exprs_bind(b, item);
-            add_item(&items, expr, item_name(b, item));
+            add_item(&items, expr, item_name(b, item, expr->type));
         }
     }
     b->item_count = 0;

@@ -918,6 +918,12 @@ static struct sql_expr *bind_call(struct sql_binder *b, struct sql_ast *ast)
     struct sql_expr **args = bind_args(b, ast, &count);
     if (b->err != MR_OK)
         return nothing(b, ast);
+    mr_str field;
+    if (mr_str_equal(ast->name, MR_STR("[]")) && args[0]->type->kind == DATA_STRUCT &&
+        sql_exprs_text(args[1], &field)) {
+        ast->field_access = true;
+        return bind_field(b, args[0], field, ast);
+    }
     struct sql_expr *choice = bind_choice(b, ast, args, count);
     if (choice != NULL)
         return choice;

@@ -12,9 +12,12 @@ static const struct {
     {"substring", NULL, 3, "2147483647"},
     {"lpad", NULL, 3, " "},
     {"rpad", NULL, 3, " "},
-    {"position", "locate", 3, "1"},
-    {"locate", "locate", 3, "1"},
-    {"charindex", "locate", 3, "1"},
+    {"position", NULL, 3, "1"},
+    {"locate", NULL, 3, "1"},
+    {"charindex", NULL, 3, "1"},
+    {"trim_leading", "ltrim", 0, NULL},
+    {"trim_trailing", "rtrim", 0, NULL},
+    {"curdate", "current_date", 0, NULL},
     {"split", NULL, 3, "-1"},
     {"replace", NULL, 3, ""},
     {"regexp_replace", NULL, 4, "1"},
@@ -163,8 +166,8 @@ static bool print_operator(struct mr_buf *out, const struct sql_ast *ast)
         mr_buf_cstr(out, "(NOT ");
         sql_name_print(out, a);
         mr_buf_u8(out, ')');
-    } else if (is_call(ast, "negative") || is_call(ast, "positive")) {
-        mr_buf_cstr(out, is_call(ast, "negative") ? "(- " : "(+ ");
+    } else if (is_call(ast, "negative")) {
+        mr_buf_cstr(out, "(- ");
         sql_name_print(out, a);
         mr_buf_u8(out, ')');
     } else if (is_call(ast, "~")) {
@@ -180,6 +183,10 @@ static bool print_operator(struct mr_buf *out, const struct sql_ast *ast)
         mr_buf_u8(out, ')');
     } else if (is_call(ast, "[]")) {
         sql_name_print(out, a);
+        if (ast->args[1]->kind == SQL_AST_LITERAL && ast->field_access) {
+            mr_buf_printf(out, ".%.*s", MR_STR_ARG(ast->args[1]->text));
+            return true;
+        }
         mr_buf_u8(out, '[');
         sql_name_print(out, ast->args[1]);
         mr_buf_u8(out, ']');
@@ -204,6 +211,12 @@ static bool print_operator(struct mr_buf *out, const struct sql_ast *ast)
         mr_buf_cstr(out, is_call(ast, "+") ? "date_add(" : "date_sub(");
         print_args(out, ast, ", ");
         mr_buf_u8(out, ')');
+    } else if (is_call(ast, "+") && has_date(ast->args[1]) && !has_date(a)) {
+        mr_buf_cstr(out, "date_add(");
+        sql_name_print(out, ast->args[1]);
+        mr_buf_cstr(out, ", ");
+        sql_name_print(out, a);
+        mr_buf_u8(out, ')');
     } else {
         return false;
     }
@@ -220,6 +233,16 @@ static bool print_special(struct mr_buf *out, const struct sql_ast *ast)
         mr_buf_u8(out, '(');
         sql_name_print(out, ast->args[0]);
         mr_buf_cstr(out, null ? " IS NULL)" : " IS NOT NULL)");
+    } else if (is_call(ast, "positive") && ast->arg_count == 1) {
+        mr_buf_cstr(out, "(+ ");
+        sql_name_print(out, ast->args[0]);
+        mr_buf_u8(out, ')');
+    } else if ((is_call(ast, "first") || is_call(ast, "last")) && ast->arg_count == 2) {
+        mr_buf_printf(out, "%.*s(", MR_STR_ARG(ast->name));
+        sql_name_print(out, ast->args[0]);
+        mr_buf_u8(out, ')');
+    } else if (is_call(ast, "unix_timestamp") && ast->arg_count == 0) {
+        mr_buf_cstr(out, "unix_timestamp(current_timestamp(), yyyy-MM-dd HH:mm:ss)");
     } else if (is_call(ast, "if")) {
         mr_buf_cstr(out, "(IF(");
         print_args(out, ast, ", ");
@@ -228,9 +251,6 @@ static bool print_special(struct mr_buf *out, const struct sql_ast *ast)
         sql_name_print(out, ast->args[0]);
         mr_buf_cstr(out, " LIKE ");
         sql_name_print(out, ast->args[1]);
-        if (ast->arg_count == 3 && ast->args[2]->kind == SQL_AST_LITERAL &&
-            !mr_str_equal(ast->args[2]->text, MR_STR("\\")))
-            mr_buf_printf(out, " ESCAPE '%.*s'", MR_STR_ARG(ast->args[2]->text));
     } else if (is_call(ast, "extract")) {
         mr_buf_printf(out, "%.*s(%.*s FROM ", MR_STR_ARG(ast->name),
                       MR_STR_ARG(ast->args[0]->text));
@@ -258,6 +278,18 @@ static bool print_special(struct mr_buf *out, const struct sql_ast *ast)
     return true;
 }
 
+/* int(x), string(x), ...: Spark shows the argument alone. */
+static bool is_cast_function(const struct sql_ast *ast)
+{
+    static const char *const names[] = {"boolean", "tinyint", "smallint", "int",
+                                        "bigint",  "float",   "double",   "string",
+                                        "binary",  "date",    "timestamp"};
+    for (size_t i = 0; i < mr_count_of(names); i++)
+        if (is_call(ast, names[i]))
+            return ast->arg_count == 1;
+    return false;
+}
+
 static void print_call(struct mr_buf *out, const struct sql_ast *ast)
 {
     size_t spelling = 0;
@@ -265,6 +297,10 @@ static void print_call(struct mr_buf *out, const struct sql_ast *ast)
         return;
     if (print_special(out, ast))
         return;
+    if (is_cast_function(ast)) {
+        sql_name_print(out, ast->args[0]);
+        return;
+    }
     if (ast->is_operator && ast->arg_count == 2 && !is_call(ast, "rlike") &&
         !is_call(ast, "ilike")) {
         print_infix(out, ast, ast->name);
@@ -312,6 +348,11 @@ void sql_name_print(struct mr_buf *out, const struct sql_ast *ast)
         print_call(out, ast);
         return;
     case SQL_AST_CAST:
+        if (ast->type->kind == DATA_ARRAY || ast->type->kind == DATA_MAP ||
+            ast->type->kind == DATA_STRUCT) {
+            sql_name_print(out, ast->args[0]);
+            return;
+        }
         mr_buf_cstr(out, ast->safe ? "TRY_CAST(" : "CAST(");
         sql_name_print(out, ast->args[0]);
         mr_buf_cstr(out, " AS ");

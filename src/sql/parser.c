@@ -110,6 +110,14 @@ static struct sql_ast *new_ast(struct parser *p, enum sql_ast_kind kind,
     return ast;
 }
 
+static void add_weight(struct parser *p, struct sql_ast *ast, uint32_t weight)
+{
+    ast->weight += weight;
+    if (ast->weight > MR_LIMIT_SQL_NODES && p->err == MR_OK)
+        p->err = sql_place_fail(MR_LIMIT, ast->line, ast->column,
+                                "an expression of more than %d parts", MR_LIMIT_SQL_NODES);
+}
+
 static void add_arg(struct parser *p, struct sql_ast *ast, struct sql_ast *arg)
 {
     uint32_t count = ast->arg_count;
@@ -122,6 +130,7 @@ static void add_arg(struct parser *p, struct sql_ast *ast, struct sql_ast *arg)
     }
     ast->args[ast->arg_count++] = arg;
     ast->height = arg->height >= ast->height ? arg->height + 1 : ast->height;
+    add_weight(p, ast, arg->weight + 1);
     if (ast->height > MR_LIMIT_SQL_HEIGHT && p->err == MR_OK)
         p->err = sql_place_fail(MR_LIMIT, arg->line, arg->column,
                                 "an expression of more than %d levels", MR_LIMIT_SQL_HEIGHT);
@@ -279,8 +288,17 @@ static struct sql_ast *parse_string(struct parser *p)
     for (; token->kind == SQL_TOKEN_STRING && p->token->kind == SQL_TOKEN_STRING; p->token++)
         value = mr_arena_printf(p->arena, "%.*s%.*s", MR_STR_ARG(value),
                                 MR_STR_ARG(p->token->value));
-    struct sql_ast *ast = new_literal(p, token, type,
-                                      token->kind == SQL_TOKEN_BINARY ? token->text : value);
+    mr_str shown = value;
+    if (token->kind == SQL_TOKEN_BINARY) {
+        struct mr_buf text = {0};
+        mr_buf_cstr(&text, "X'");
+        for (size_t i = 0; i < value.length; i++)
+            mr_buf_printf(&text, "%02X", (unsigned char)value.data[i]);
+        mr_buf_u8(&text, '\'');
+        shown = mr_arena_str(p->arena, mr_buf_as_str(&text));
+        mr_buf_fini(&text);
+    }
+    struct sql_ast *ast = new_literal(p, token, type, shown);
     value_of(ast)->strs[0] = value;
     return ast;
 }
@@ -526,6 +544,8 @@ static struct sql_ast *parse_case(struct parser *p)
         add_arg(p, ast, parse_expr(p));
         expect_word(p, "THEN");
         add_arg(p, ast, parse_expr(p));
+        if (ast->has_operand) /* it is compared once more */
+            add_weight(p, ast, ast->args[0]->weight);
     }
     if (take_word(p, "else")) {
         ast->has_else = true;
@@ -574,13 +594,8 @@ static struct sql_ast *parse_trim(struct parser *p)
             p->token++;
             return ast;
         }
-        if (take_symbol(p, ",")) { /* trim(x, chars) */
-            add_arg(p, ast, chars);
-            add_arg(p, ast, parse_expr(p));
-            expect_symbol(p, ")", "')'");
-            return ast;
-        }
-        expect_word(p, "FROM");
+        if (!take_symbol(p, ",")) /* trim(chars, x) is trim(chars FROM x) */
+            expect_word(p, "FROM");
     }
     add_arg(p, ast, parse_expr(p));
     if (chars != NULL)
@@ -664,8 +679,10 @@ static struct sql_ast *parse_call(struct parser *p)
     if (!is_symbol(p->token, ")"))
         do {
             add_arg(p, ast, position ? parse_value(p, 1) : parse_arg(p));
-            if (position && take_word(p, "in"))
+            if (position && take_word(p, "in")) {
+                ast->name = MR_STR("locate");
                 add_arg(p, ast, parse_value(p, 1));
+            }
             while (between &&
                    (take_word(p, "from") || take_word(p, "for") || take_word(p, "placing")))
                 add_arg(p, ast, parse_expr(p));
@@ -799,7 +816,7 @@ static struct sql_ast *parse_primary(struct parser *p)
         return is_symbol(p->token + 1, "(") ? parse_call(p) : parse_name(p);
     case SQL_TOKEN_WORD:
         if (!is_symbol(p->token + 1, "(") && !is_symbol(p->token + 1, ".") &&
-            is_stop_word(p->token))
+            is_stop_word(p->token) && !is_word(p->token, "window"))
             break;
         return parse_word(p);
     case SQL_TOKEN_SYMBOL:

@@ -541,6 +541,8 @@ static void rule_map(struct sql_binder *b, struct sql_expr *call)
 
 static bool is_array(struct sql_binder *b, struct sql_expr *call, uint32_t arg)
 {
+    if (kind_of(call, arg) == DATA_NULL)
+        arg_to(b, call, arg, data_type_array(b->arena, &data_type_null));
     if (kind_of(call, arg) == DATA_ARRAY)
         return true;
     fail_arg(b, call, arg, "an array");
@@ -549,6 +551,8 @@ static bool is_array(struct sql_binder *b, struct sql_expr *call, uint32_t arg)
 
 static bool is_map(struct sql_binder *b, struct sql_expr *call, uint32_t arg)
 {
+    if (kind_of(call, arg) == DATA_NULL)
+        arg_to(b, call, arg, data_type_map(b->arena, &data_type_null, &data_type_null));
     if (kind_of(call, arg) == DATA_MAP)
         return true;
     fail_arg(b, call, arg, "a map");
@@ -595,8 +599,8 @@ static void rule_size(struct sql_binder *b, struct sql_expr *call)
 {
     if (!count_is(b, call, 1, 1))
         return;
-    if (kind_of(call, 0) != DATA_ARRAY && kind_of(call, 0) != DATA_MAP)
-        fail_arg(b, call, 0, "an array or a map");
+    if (kind_of(call, 0) != DATA_MAP && !is_array(b, call, 0))
+        return;
     call->type = &data_type_int;
 }
 
@@ -763,6 +767,8 @@ static void rule_to_json(struct sql_binder *b, struct sql_expr *call)
 {
     if (!count_is(b, call, 1, 1))
         return;
+    if (kind_of(call, 0) == DATA_NULL)
+        arg_to(b, call, 0, data_type_array(b->arena, &data_type_null));
     if (kind_of(call, 0) != DATA_STRUCT && kind_of(call, 0) != DATA_ARRAY &&
         kind_of(call, 0) != DATA_MAP)
         fail_arg(b, call, 0, "a struct, an array or a map");

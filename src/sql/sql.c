@@ -69,7 +69,7 @@ struct tables {
 static void add_tables(struct tables *tables, const struct sql_query *query)
 {
     const struct sql_source *source = query->source;
-    if (source == NULL || source->is_values || ++tables->depth > MR_LIMIT_SQL_NODES / 1000)
+    if (source == NULL || source->is_values || ++tables->depth > MR_LIMIT_SQL_NODES / 10)
         return;
     if (source->query != NULL) {
         add_tables(tables, source->query);

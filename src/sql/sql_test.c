@@ -219,7 +219,14 @@ STORY("deep and long statements meet limits, not the stack")
     for (int i = 0; i < 60; i++)
         mr_buf_cstr(&text, " BETWEEN 1 AND 2");
     mr_buf_u8(&text, '\0');
-    expect(binds((char *)text.data, &plan) != MR_OK);
+    expect_err(binds((char *)text.data, &plan), MR_LIMIT);
+    mr_buf_clear(&text);
+    mr_buf_cstr(&text, "SELECT id AS a0");
+    for (int i = 0; i < 60; i++)
+        mr_buf_printf(&text, ", a%d + a%d AS a%d", i, i, i + 1);
+    mr_buf_cstr(&text, " FROM users_raw");
+    mr_buf_u8(&text, '\0');
+    expect_err(binds((char *)text.data, &plan), MR_LIMIT);
     mr_buf_fini(&text);
 }
 
