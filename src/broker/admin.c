@@ -30,7 +30,8 @@ static void change_saved(struct broker_catalog_wait *wait, mr_err err)
 {
     struct change *change = mr_container(wait, struct change, wait);
 
-    if (err != MR_OK) /* it holds until the next start; the client sees a time-out-like error in Kafka */
+    if (err !=
+        MR_OK) /* it holds until the next start; the client sees a time-out-like error in Kafka */
         mr_log(MR_LOG_ERROR, "broker", "a change of topics is not on the disk: %s", mr_why());
     change_step(change);
 }
@@ -58,8 +59,9 @@ static int16_t check_assignments(struct broker_request *request,
                                  struct kafka_create_topics_response_topic *answer)
 {
     if (asked->num_partitions != -1 || asked->replication_factor != -1)
-        return create_refuse(request, answer, KAFKA_ERROR_INVALID_REQUEST,
-                             "Both numPartitions or replicationFactor and replicasAssignments were set.");
+        return create_refuse(
+            request, answer, KAFKA_ERROR_INVALID_REQUEST,
+            "Both numPartitions or replicationFactor and replicasAssignments were set.");
     for (int32_t i = 0; i < asked->assignments.count; i++) {
         const struct kafka_create_topics_assignment *row = &asked->assignments.items[i];
         if (row->partition_index < 0 || row->partition_index >= asked->assignments.count ||
@@ -86,6 +88,9 @@ static int16_t check_create(struct broker_request *request,
     if (broker_topics_find(&request->server->topics, asked->name) != NULL)
         return create_refuse(request, answer, KAFKA_ERROR_TOPIC_ALREADY_EXISTS,
                              "Topic already exists.");
+    if (broker_topics_is_deleting(&request->server->topics, asked->name))
+        return create_refuse(request, answer, KAFKA_ERROR_TOPIC_ALREADY_EXISTS,
+                             "Topic is marked for deletion.");
     if (asked->assignments.count > 0) {
         *partitions = asked->assignments.count;
         return check_assignments(request, asked, answer);
@@ -155,9 +160,8 @@ static bool create_one(struct broker_request *request, const struct kafka_create
     create_tell(request, &config, answer);
     if (in->validate_only)
         goto out;
-    answer->topic_id = broker_topics_make(&request->server->topics, answer->name, partitions,
-                                          &config, NULL)
-                           ->id;
+    answer->topic_id =
+        broker_topics_make(&request->server->topics, answer->name, partitions, &config, NULL)->id;
     made = true;
 out:
     broker_config_fini(&config);
@@ -263,7 +267,8 @@ static void delete_one(struct change *change, mr_str name, const mr_uuid *id,
 
     wire_reset(kafka_delete_topics_response_topic_shape(), answer);
     answer->name = name;
-    topic = name.data != NULL ? broker_topics_find(topics, name) : broker_topics_find_id(topics, id);
+    topic = name.data != NULL ? broker_topics_find(topics, name)
+                              : broker_topics_find_id(topics, id);
     if (id != NULL)
         answer->topic_id = *id;
     if (topic == NULL) {
@@ -299,8 +304,8 @@ void broker_admin_delete_topics(struct broker_request *request)
     bool by_row = request->header.request_api_version >= 6;
     int32_t count = by_row ? in->topics.count : in->topic_names.count;
 
-    out->responses.items = mr_arena_array(
-        &request->arena, struct kafka_delete_topics_response_topic, (size_t)count);
+    out->responses.items = mr_arena_array(&request->arena,
+                                          struct kafka_delete_topics_response_topic, (size_t)count);
     out->responses.count = count;
     for (int32_t i = 0; i < count; i++)
         delete_one(change, by_row ? in->topics.items[i].name : in->topic_names.items[i],
@@ -319,8 +324,8 @@ static void cut_one(struct broker_request *request, mr_str topic,
 
     answer->partition_index = asked->partition_index;
     answer->low_watermark = -1;
-    answer->error_code =
-        broker_server_partition(request->server, topic, asked->partition_index, &partition);
+    answer->error_code = broker_server_partition(request->server, topic, asked->partition_index,
+                                                 &partition);
     if (answer->error_code != KAFKA_ERROR_NONE)
         return;
     if (partition->topic->internal || !partition->log->config->deletes) {
@@ -351,9 +356,9 @@ void broker_admin_delete_records(struct broker_request *request)
         struct kafka_delete_records_response_topic *answer = &out->topics.items[i];
         answer->name = asked->name;
         answer->partitions.count = asked->partitions.count;
-        answer->partitions.items =
-            mr_arena_array(&request->arena, struct kafka_delete_records_response_partition,
-                           (size_t)asked->partitions.count);
+        answer->partitions.items = mr_arena_array(&request->arena,
+                                                  struct kafka_delete_records_response_partition,
+                                                  (size_t)asked->partitions.count);
         for (int32_t j = 0; j < asked->partitions.count; j++)
             cut_one(request, asked->name, &asked->partitions.items[j],
                     &answer->partitions.items[j]);
@@ -383,9 +388,9 @@ static void log_dir_topic(struct broker_request *request, const struct broker_to
 {
     answer->name = broker_server_text(request, topic->name);
     answer->partitions.count = 0;
-    answer->partitions.items =
-        mr_arena_array(&request->arena, struct kafka_describe_log_dirs_response_partition,
-                       topic->partitions.count);
+    answer->partitions.items = mr_arena_array(&request->arena,
+                                              struct kafka_describe_log_dirs_response_partition,
+                                              topic->partitions.count);
     for (size_t i = 0; i < topic->partitions.count; i++) {
         const struct broker_log *log = topic->partitions.items[i]->log;
         if (log == NULL || !log_dir_wanted(request->in, answer->name, (int32_t)i))
@@ -399,17 +404,16 @@ void broker_admin_describe_log_dirs(struct broker_request *request)
 {
     struct kafka_describe_log_dirs_response *out = request->out;
     struct broker_topics *topics = &request->server->topics;
-    struct kafka_describe_log_dirs_result *result =
-        mr_arena_new(&request->arena, struct kafka_describe_log_dirs_result);
+    struct kafka_describe_log_dirs_result *result = mr_arena_new(
+        &request->arena, struct kafka_describe_log_dirs_result);
     struct mr_map_entry *entry;
 
     out->results.items = result;
     out->results.count = 1;
     result->log_dir = broker_server_text(request, topics->folder);
     result->total_bytes = result->usable_bytes = -1;
-    result->topics.items =
-        mr_arena_array(&request->arena, struct kafka_describe_log_dirs_response_topic,
-                       topics->by_name.count);
+    result->topics.items = mr_arena_array(
+        &request->arena, struct kafka_describe_log_dirs_response_topic, topics->by_name.count);
     for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;) {
         struct kafka_describe_log_dirs_response_topic *answer =
             &result->topics.items[result->topics.count];
@@ -444,10 +448,10 @@ static void synonym_add(struct broker_request *request, struct kafka_describe_co
                         mr_str value, int8_t source)
 {
     if (row->synonyms.items == NULL)
-        row->synonyms.items =
-            mr_arena_array(&request->arena, struct kafka_describe_configs_synonym, 2);
-    row->synonyms.items[row->synonyms.count++] =
-        (struct kafka_describe_configs_synonym){row->name, value, source};
+        row->synonyms.items = mr_arena_array(&request->arena, struct kafka_describe_configs_synonym,
+                                             2);
+    row->synonyms.items[row->synonyms.count++] = (struct kafka_describe_configs_synonym){
+        row->name, value, source};
 }
 
 static void describe_topic(struct broker_request *request,
@@ -457,8 +461,8 @@ static void describe_topic(struct broker_request *request,
 {
     const struct kafka_describe_configs_request *in = request->in;
 
-    answer->configs.items =
-        mr_arena_array(&request->arena, struct kafka_describe_configs_config, BROKER_CONFIG_COUNT);
+    answer->configs.items = mr_arena_array(&request->arena, struct kafka_describe_configs_config,
+                                           BROKER_CONFIG_COUNT);
     for (int i = 0; i < BROKER_CONFIG_COUNT; i++) {
         const struct broker_config_row *known = &broker_config_rows[i];
         struct kafka_describe_configs_config *row;
@@ -471,8 +475,7 @@ static void describe_topic(struct broker_request *request,
         row->value = mr_arena_str(&request->arena, broker_config_text(&topic->config, i));
         row->config_source = topic->config.texts[i] != NULL ? SOURCE_TOPIC : SOURCE_DEFAULT;
         row->config_type = (int8_t)known->type;
-        row->documentation =
-            in->include_documentation ? mr_str_from(known->about) : MR_STR_NULL;
+        row->documentation = in->include_documentation ? mr_str_from(known->about) : MR_STR_NULL;
         if (!in->include_synonyms)
             continue;
         if (topic->config.texts[i] != NULL)
@@ -511,8 +514,8 @@ static void describe_node(struct broker_request *request,
 #include "broker/node_configs.def"
     };
 
-    answer->configs.items = mr_arena_array(
-        &request->arena, struct kafka_describe_configs_config, mr_count_of(rows));
+    answer->configs.items = mr_arena_array(&request->arena, struct kafka_describe_configs_config,
+                                           mr_count_of(rows));
     for (size_t i = 0; i < mr_count_of(rows); i++) {
         struct kafka_describe_configs_config *row;
 
@@ -696,9 +699,9 @@ void broker_admin_incremental_alter_configs(struct broker_request *request)
     struct kafka_incremental_alter_configs_response *out = request->out;
     struct change *change = change_new(request);
 
-    out->responses.items =
-        mr_arena_array(&request->arena, struct kafka_incremental_alter_configs_result,
-                       (size_t)in->resources.count);
+    out->responses.items = mr_arena_array(&request->arena,
+                                          struct kafka_incremental_alter_configs_result,
+                                          (size_t)in->resources.count);
     out->responses.count = in->resources.count;
     for (int32_t i = 0; i < in->resources.count; i++) {
         struct kafka_incremental_alter_configs_result *answer = &out->responses.items[i];

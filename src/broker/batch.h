@@ -8,21 +8,21 @@
 
 enum {
     BROKER_BATCH_HEADER = 61,
-    BROKER_BATCH_CODEC = 0x07,          /* attributes */
+    BROKER_BATCH_CODEC = 0x07, /* attributes */
     BROKER_BATCH_LOG_APPEND_TIME = 0x08,
     BROKER_BATCH_TRANSACTIONAL = 0x10,
     BROKER_BATCH_CONTROL = 0x20,
-    BROKER_BATCH_HORIZON = 0x40,        /* base timestamp is the delete horizon */
+    BROKER_BATCH_HORIZON = 0x40, /* base timestamp is the delete horizon */
 };
 struct broker_batch {
-    int64_t base;               /* offset of the first record */
-    int64_t last;               /* of the last */
+    int64_t base; /* offset of the first record */
+    int64_t last; /* of the last */
     int64_t time_base, time_max;
-    int64_t producer_id;        /* -1: none */
-    uint32_t bytes;             /* whole, header included */
+    int64_t producer_id; /* -1: none */
+    uint32_t bytes;      /* whole, header included */
     uint32_t crc;
     int32_t leader_epoch;
-    int32_t sequence;           /* of the first record; -1: none */
+    int32_t sequence; /* of the first record; -1: none */
     int32_t count;
     int16_t producer_epoch;
     uint16_t attributes;

@@ -122,8 +122,8 @@ struct loading {
     struct broker_log *log;
     MR_ARRAY(struct broker_segment_facts) facts;
     MR_ARRAY(bool) cleaned;
-    struct broker_index index;      /* of the segment that was the newest */
-    int64_t end;                    /* offset up to which all is known; -1: no checkpoint */
+    struct broker_index index; /* of the segment that was the newest */
+    int64_t end;               /* offset up to which all is known; -1: no checkpoint */
     struct broker_segment_visit visit;
     int64_t now_ms;
 };
@@ -242,8 +242,8 @@ static mr_err load_closed(struct loading *loading, struct broker_segment *segmen
                           const char *path, uint64_t file_bytes)
 {
     struct broker_log *log = loading->log;
-    const struct broker_segment_facts *facts =
-        known_facts(loading, segment->facts.base, &segment->cleaned);
+    const struct broker_segment_facts *facts = known_facts(loading, segment->facts.base,
+                                                           &segment->cleaned);
     struct broker_segment_facts saved;
     uint64_t torn = 0;
     mr_err err;
@@ -277,8 +277,8 @@ static mr_err load_tail(struct loading *loading, struct broker_segment *segment,
                         const char *path, uint64_t file_bytes, bool last, bool *cut)
 {
     struct broker_log *log = loading->log;
-    const struct broker_segment_facts *facts =
-        known_facts(loading, segment->facts.base, &segment->cleaned);
+    const struct broker_segment_facts *facts = known_facts(loading, segment->facts.base,
+                                                           &segment->cleaned);
     uint64_t torn = 0;
     mr_err err;
 

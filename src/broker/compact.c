@@ -25,7 +25,7 @@ enum {
 
 struct key_slot {
     uint8_t digest[16];
-    int64_t offset;             /* -1: free */
+    int64_t offset; /* -1: free */
 };
 struct source {
     struct broker_segment *segment;
@@ -36,7 +36,7 @@ struct output {
     struct broker_segment_facts facts;
     struct broker_index index;
     size_t source_first, source_count;
-    char path[BROKER_PATH_BYTES];   /* of the new file, before it gets its name */
+    char path[BROKER_PATH_BYTES]; /* of the new file, before it gets its name */
 };
 enum phase { PHASE_MAP, PHASE_COPY, PHASE_SWAP, PHASE_DONE };
 struct compaction {
@@ -46,15 +46,15 @@ struct compaction {
     enum phase phase;
     MR_ARRAY(struct source) sources;
     MR_ARRAY(struct output) outputs;
-    size_t at;                  /* source being read */
+    size_t at; /* source being read */
     uint32_t position;
     int fd, fd_out;
-    int64_t mapped_from, mapped_to;     /* offsets of which the keys are known */
+    int64_t mapped_from, mapped_to; /* offsets of which the keys are known */
     struct key_slot *slots;
     size_t slot_count, key_count;
     MR_ARRAY(struct broker_aborted) aborted;
-    MR_ARRAY(int64_t) last_bases;       /* base offsets of each producer's last batch */
-    MR_ARRAY(int64_t) markers_gone;     /* offsets of abort markers left out */
+    MR_ARRAY(int64_t) last_bases;   /* base offsets of each producer's last batch */
+    MR_ARRAY(int64_t) markers_gone; /* offsets of abort markers left out */
     int64_t now_ms, marker_before_ms, segment_bytes;
     struct mr_buf out;
     mr_err err;
@@ -177,8 +177,8 @@ static bool is_last_of_producer(const struct compaction *work, const struct brok
 }
 
 /* Writes the batch with the records that stay, which lie as they were behind its header. */
-static void batch_put(struct compaction *work, const uint8_t *data, const struct broker_batch *batch,
-                      const struct mr_buf *kept, int32_t count)
+static void batch_put(struct compaction *work, const uint8_t *data,
+                      const struct broker_batch *batch, const struct mr_buf *kept, int32_t count)
 {
     size_t at = work->out.length;
     size_t bytes = BROKER_BATCH_HEADER + kept->length;
@@ -188,8 +188,8 @@ static void batch_put(struct compaction *work, const uint8_t *data, const struct
     mr_buf_add(&work->out, kept->data, kept->length);
     head = work->out.data + at;
     broker_batch_put32(head + 8, (uint32_t)(bytes - 12));
-    broker_batch_put16(head + 21, (uint16_t)(batch->attributes & ~(BROKER_BATCH_CODEC |
-                                                                  BROKER_BATCH_TRANSACTIONAL)));
+    broker_batch_put16(head + 21, (uint16_t)(batch->attributes &
+                                             ~(BROKER_BATCH_CODEC | BROKER_BATCH_TRANSACTIONAL)));
     broker_batch_put32(head + 57, (uint32_t)count);
     broker_batch_put32(head + 17, mr_crc32c(0, head + 21, bytes - 21));
 }
@@ -296,8 +296,9 @@ static mr_err output_open(struct compaction *work)
 static mr_err output_for_source(struct compaction *work)
 {
     const struct source *source = &work->sources.items[work->at];
-    struct output *output =
-        work->outputs.count == 0 ? NULL : &work->outputs.items[work->outputs.count - 1];
+    struct output *output = work->outputs.count == 0
+                                ? NULL
+                                : &work->outputs.items[work->outputs.count - 1];
     mr_err err;
 
     if (output == NULL || (int64_t)output->facts.bytes + source->bytes > work->segment_bytes ||
@@ -387,7 +388,8 @@ static mr_err slice_run(struct compaction *work, const struct mr_bytes *bytes)
     mr_err err = MR_OK;
     size_t at = 0;
 
-    while (err == MR_OK && broker_batch_read(bytes->data + at, bytes->length - at, &batch) == MR_OK) {
+    while (err == MR_OK &&
+           broker_batch_read(bytes->data + at, bytes->length - at, &batch) == MR_OK) {
         err = work->phase == PHASE_MAP ? batch_map(work, bytes->data + at, &batch)
                                        : batch_copy(work, bytes->data + at, &batch);
         at += batch.bytes;
@@ -510,7 +512,8 @@ static void segments_swap(struct compaction *work)
         mr_counter_add(log->storage->log_bytes, fresh->facts.bytes);
         log->segments.items[first + i] = fresh;
     }
-    memmove(&log->segments.items[first + work->outputs.count], &log->segments.items[first + sources],
+    memmove(&log->segments.items[first + work->outputs.count],
+            &log->segments.items[first + sources],
             (log->segments.count - first - sources) * sizeof(log->segments.items[0]));
     log->segments.count -= sources - work->outputs.count;
     work->sources.count = 0; /* given back above */
@@ -573,7 +576,8 @@ bool broker_compact_begin(struct broker_log *log)
     struct compaction *work;
     struct mr_map_entry *entry;
 
-    if (count == 0 || log->compacting || log->segments.items[count - 1]->facts.end <= log->compacted)
+    if (count == 0 || log->compacting ||
+        log->segments.items[count - 1]->facts.end <= log->compacted)
         return false;
     work = mr_new(struct compaction);
     work->job = (struct mr_job){slice_work, slice_done, log->storage->loop, {0}};

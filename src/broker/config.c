@@ -3,7 +3,7 @@
 #include "broker/config.h"
 
 const struct broker_config_row broker_config_rows[BROKER_CONFIG_COUNT] = {
-#define CONFIG(type, field, name, fallback, lowest, about)                                         \
+#define CONFIG(type, field, name, fallback, lowest, about) \
     {name, fallback, about, BROKER_CONFIG_##type, lowest},
 #include "broker/configs.def"
 };
@@ -47,9 +47,8 @@ static void config_derive(struct broker_config *config)
 
     config->compacts = list_has(policy, MR_STR("compact"));
     config->deletes = list_has(policy, MR_STR("delete"));
-    config->append_time =
-        mr_str_equal(broker_config_text(config, BROKER_CONFIG_message_timestamp_type),
-                     MR_STR("LogAppendTime"));
+    config->append_time = mr_str_equal(
+        broker_config_text(config, BROKER_CONFIG_message_timestamp_type), MR_STR("LogAppendTime"));
     config->flush = BROKER_FLUSH_ACKS;
     if (mr_str_equal(flush, MR_STR("never")))
         config->flush = BROKER_FLUSH_NEVER;
@@ -205,8 +204,8 @@ mr_err broker_config_append(struct broker_config *config, mr_str name, mr_str va
     }
     if (!subtract)
         mr_buf_printf(&text, "%s%.*s", text.length > 0 ? "," : "", MR_STR_ARG(value));
-    err = broker_config_set(config, name, mr_str_of(text.length > 0 ? (char *)text.data : "",
-                                                    text.length));
+    err = broker_config_set(config, name,
+                            mr_str_of(text.length > 0 ? (char *)text.data : "", text.length));
     mr_buf_fini(&text);
     return err;
 }

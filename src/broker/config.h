@@ -28,7 +28,7 @@ struct broker_config_row {
 extern const struct broker_config_row broker_config_rows[BROKER_CONFIG_COUNT];
 
 struct broker_config {
-    char *texts[BROKER_CONFIG_COUNT];       /* as set; NULL: the default holds */
+    char *texts[BROKER_CONFIG_COUNT]; /* as set; NULL: the default holds */
     int64_t retention_ms, retention_bytes, segment_ms, segment_bytes;
     int64_t index_interval_bytes, max_message_bytes;
     int64_t timestamp_before_ms, timestamp_after_ms;
@@ -39,8 +39,9 @@ struct broker_config {
 };
 void broker_config_init(struct broker_config *config);
 void broker_config_fini(struct broker_config *config);
-void broker_config_copy(const struct broker_config *from, struct broker_config *to);  /* inits `to` */
-int broker_config_find(mr_str name);                    /* a broker_config_id, or -1 */
+void broker_config_copy(const struct broker_config *from,
+                        struct broker_config *to); /* inits `to` */
+int broker_config_find(mr_str name);               /* a broker_config_id, or -1 */
 mr_str broker_config_text(const struct broker_config *config, int id);
 /* Sets one setting, or takes it back (value.data NULL). Errors: MR_INVALID with a sentence; MR_NOT_FOUND. */
 mr_err broker_config_set(struct broker_config *config, mr_str name, mr_str value);

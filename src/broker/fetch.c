@@ -15,10 +15,10 @@ struct fetch_part {
     mr_str topic;
     const struct kafka_fetch_request_partition *asked;
     struct kafka_fetch_response_partition *answer;
-    struct broker_log *log;             /* of this look */
+    struct broker_log *log; /* of this look */
     int64_t until;
-    struct broker_log_plan *plan;       /* NULL: nothing to read from the disk */
-    size_t ref_first, ref_count;        /* in the request's refs */
+    struct broker_log_plan *plan; /* NULL: nothing to read from the disk */
+    size_t ref_first, ref_count;  /* in the request's refs */
 };
 struct fetch {
     struct broker_request *request;
@@ -114,8 +114,8 @@ static void part_aborted(struct fetch_part *part, int64_t next)
     size_t from = broker_producers_aborted_from(producers, part->asked->fetch_offset);
     size_t count = producers->aborted.count - from;
 
-    part->answer->aborted_transactions.items =
-        mr_arena_array(arena, struct kafka_fetch_aborted_transaction, count);
+    part->answer->aborted_transactions.items = mr_arena_array(
+        arena, struct kafka_fetch_aborted_transaction, count);
     part->answer->aborted_transactions.count = 0;
     for (size_t i = from; i < producers->aborted.count; i++) {
         const struct broker_aborted *aborted = &producers->aborted.items[i];
@@ -220,7 +220,8 @@ static void part_read(struct fetch_part *part)
         mr_log(MR_LOG_ERROR, "broker", "%s: a read failed", part->log->name);
     }
     if (plan->bytes != NULL) {
-        *mr_array_add(refs) = (struct wire_ref){plan->bytes, plan->bytes->data, plan->bytes->length};
+        *mr_array_add(refs) = (struct wire_ref){plan->bytes, plan->bytes->data,
+                                                plan->bytes->length};
         part->ref_count = 1;
         part_aborted_until(part, plan->next_offset);
     }
@@ -318,8 +319,8 @@ static void topic_prepare(struct fetch *fetch, const struct kafka_fetch_request_
     answer->topic = asked->topic;
     answer->topic_id = asked->topic_id;
     if (request->header.request_api_version >= 13) {
-        struct broker_topic *topic =
-            broker_topics_find_id(&request->server->topics, &asked->topic_id);
+        struct broker_topic *topic = broker_topics_find_id(&request->server->topics,
+                                                           &asked->topic_id);
         name = topic == NULL ? MR_STR_NULL : broker_server_text(request, topic->name);
     }
     answer->partitions.count = asked->partitions.count;
@@ -344,8 +345,8 @@ static void fetch_prepare(struct fetch *fetch)
         fetch->part_count += (size_t)in->topics.items[i].partitions.count;
     fetch->parts = mr_arena_array(arena, struct fetch_part, fetch->part_count);
     fetch->out->responses.count = in->topics.count;
-    fetch->out->responses.items =
-        mr_arena_array(arena, struct kafka_fetch_response_topic, (size_t)in->topics.count);
+    fetch->out->responses.items = mr_arena_array(arena, struct kafka_fetch_response_topic,
+                                                 (size_t)in->topics.count);
     for (int32_t i = 0; i < in->topics.count; i++) {
         topic_prepare(fetch, &in->topics.items[i], &fetch->out->responses.items[i],
                       fetch->parts + at);
@@ -473,8 +474,8 @@ static void lookup_part(struct lookup *lookup, mr_str topic,
     struct broker_log *log;
     int64_t until;
 
-    answer->error_code =
-        broker_server_partition(lookup->request->server, topic, asked->partition_index, &partition);
+    answer->error_code = broker_server_partition(lookup->request->server, topic,
+                                                 asked->partition_index, &partition);
     if (answer->error_code != KAFKA_ERROR_NONE)
         return;
     log = partition->log;
@@ -525,9 +526,9 @@ void broker_fetch_list_offsets(struct broker_request *request)
         struct kafka_list_offsets_response_topic *answer = &out->topics.items[i];
         answer->name = asked->name;
         answer->partitions.count = asked->partitions.count;
-        answer->partitions.items =
-            mr_arena_array(&request->arena, struct kafka_list_offsets_response_partition,
-                           (size_t)asked->partitions.count);
+        answer->partitions.items = mr_arena_array(&request->arena,
+                                                  struct kafka_list_offsets_response_partition,
+                                                  (size_t)asked->partitions.count);
         for (int32_t j = 0; j < asked->partitions.count; j++, at++) {
             wire_reset(kafka_list_offsets_response_partition_shape(), &answer->partitions.items[j]);
             answer->partitions.items[j].partition_index =
@@ -547,16 +548,15 @@ void broker_fetch_list_offsets(struct broker_request *request)
 
 /* ---- OffsetForLeaderEpoch ---- */
 
-static void
-epoch_answer(struct broker_request *request, mr_str topic,
-             const struct kafka_offset_for_leader_epoch_request_partition *asked,
-             struct kafka_offset_for_leader_epoch_response_partition *answer)
+static void epoch_answer(struct broker_request *request, mr_str topic,
+                         const struct kafka_offset_for_leader_epoch_request_partition *asked,
+                         struct kafka_offset_for_leader_epoch_response_partition *answer)
 {
     struct broker_partition *partition;
 
     answer->partition = asked->partition;
-    answer->error_code =
-        broker_server_partition(request->server, topic, asked->partition, &partition);
+    answer->error_code = broker_server_partition(request->server, topic, asked->partition,
+                                                 &partition);
     if (answer->error_code != KAFKA_ERROR_NONE)
         return;
     if (asked->current_leader_epoch >= 0 && asked->current_leader_epoch < partition->log->epoch)
@@ -574,17 +574,17 @@ void broker_fetch_offset_for_leader_epoch(struct broker_request *request)
     struct kafka_offset_for_leader_epoch_response *out = request->out;
 
     out->topics.count = in->topics.count;
-    out->topics.items =
-        mr_arena_array(&request->arena, struct kafka_offset_for_leader_epoch_response_topic,
-                       (size_t)in->topics.count);
+    out->topics.items = mr_arena_array(&request->arena,
+                                       struct kafka_offset_for_leader_epoch_response_topic,
+                                       (size_t)in->topics.count);
     for (int32_t i = 0; i < in->topics.count; i++) {
         const struct kafka_offset_for_leader_epoch_request_topic *asked = &in->topics.items[i];
         struct kafka_offset_for_leader_epoch_response_topic *answer = &out->topics.items[i];
         answer->topic = asked->topic;
         answer->partitions.count = asked->partitions.count;
-        answer->partitions.items =
-            mr_arena_array(&request->arena, struct kafka_offset_for_leader_epoch_response_partition,
-                           (size_t)asked->partitions.count);
+        answer->partitions.items = mr_arena_array(
+            &request->arena, struct kafka_offset_for_leader_epoch_response_partition,
+            (size_t)asked->partitions.count);
         for (int32_t j = 0; j < asked->partitions.count; j++) {
             wire_reset(kafka_offset_for_leader_epoch_response_partition_shape(),
                        &answer->partitions.items[j]);

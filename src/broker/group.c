@@ -230,17 +230,18 @@ static void join_answer(struct broker_group_member *member, struct broker_reques
     out->leader = broker_server_text(request, group->leader);
     out->member_id = broker_server_text(request, member->id);
     if (is_leader(member)) {
-        out->members.items =
-            mr_arena_array(arena, struct kafka_join_group_member, group->members.count);
+        out->members.items = mr_arena_array(arena, struct kafka_join_group_member,
+                                            group->members.count);
         out->members.count = (int32_t)group->members.count;
         for (size_t i = 0; i < group->members.count; i++) {
             const struct broker_group_member *each = group->members.items[i];
             out->members.items[i].member_id = broker_server_text(request, each->id);
-            out->members.items[i].group_instance_id =
-                each->instance_id == NULL ? MR_STR_NULL
-                                          : broker_server_text(request, each->instance_id);
-            out->members.items[i].metadata =
-                mr_arena_str(arena, member_metadata(each, group->protocol));
+            out->members.items[i].group_instance_id = each->instance_id == NULL
+                                                          ? MR_STR_NULL
+                                                          : broker_server_text(request,
+                                                                               each->instance_id);
+            out->members.items[i].metadata = mr_arena_str(arena,
+                                                          member_metadata(each, group->protocol));
         }
     }
     broker_server_answer(request);
@@ -256,9 +257,8 @@ static void sync_answer(struct broker_group_member *member, struct broker_reques
         out->protocol_type = broker_server_text(request, member->group->protocol_type);
         out->protocol_name = broker_server_text(request, member->group->protocol);
         if (member->assignment != NULL)
-            out->assignment =
-                mr_arena_str(&request->arena, mr_str_of(member->assignment->data,
-                                                        member->assignment->length));
+            out->assignment = mr_arena_str(
+                &request->arena, mr_str_of(member->assignment->data, member->assignment->length));
     }
     broker_server_answer(request);
 }
@@ -468,8 +468,7 @@ static void member_remove(struct broker_group_member *member, int16_t code)
 
 static void member_silent(struct mr_timer *timer)
 {
-    struct broker_group_member *member =
-        mr_container(timer, struct broker_group_member, session);
+    struct broker_group_member *member = mr_container(timer, struct broker_group_member, session);
 
     if (member->joining != NULL || member->syncing != NULL) {
         session_restart(member); /* it waits for us */
@@ -511,8 +510,8 @@ static void member_update(struct broker_group_member *member, struct broker_requ
             mr_bytes_copy(in->protocols.items[i].metadata.data,
                           in->protocols.items[i].metadata.length)};
     member->session_timeout_ms = in->session_timeout_ms;
-    member->rebalance_timeout_ms =
-        in->rebalance_timeout_ms > 0 ? in->rebalance_timeout_ms : in->session_timeout_ms;
+    member->rebalance_timeout_ms = in->rebalance_timeout_ms > 0 ? in->rebalance_timeout_ms
+                                                                : in->session_timeout_ms;
     text_set(&member->client_id,
              request->header.client_id.data == NULL ? MR_STR("") : request->header.client_id);
     mr_free(member->client_host);
@@ -592,7 +591,8 @@ static mr_str member_id_make(struct broker_request *request)
 
     mr_entropy(id.bytes, sizeof(id.bytes));
     mr_uuid_format(&id, text);
-    return mr_arena_printf(&request->arena, "%.*s-%s", MR_STR_ARG(mr_str_slice(name, 0, 200)), text);
+    return mr_arena_printf(&request->arena, "%.*s-%s", MR_STR_ARG(mr_str_slice(name, 0, 200)),
+                           text);
 }
 
 /* A static member has come back under its name: it gets a new id, the old one is fenced. */
@@ -983,9 +983,9 @@ static void member_restore(struct broker_group *group, struct mr_in *in, uint16_
         member_free(member);
         return;
     }
-    *mr_array_add(&member->protocols) =
-        (struct broker_group_protocol){mr_copy_cstr(mr_str_from(group->protocol)),
-                                       mr_bytes_copy(subscription.data, subscription.length)};
+    *mr_array_add(&member->protocols) = (struct broker_group_protocol){
+        mr_copy_cstr(mr_str_from(group->protocol)),
+        mr_bytes_copy(subscription.data, subscription.length)};
     member->assignment = mr_bytes_copy(assignment.data, assignment.length);
     *mr_array_add(&group->members) = member;
 }

@@ -11,8 +11,8 @@ struct broker_group;
 
 enum broker_group_state {
     BROKER_GROUP_EMPTY,
-    BROKER_GROUP_PREPARING,     /* members are joining */
-    BROKER_GROUP_COMPLETING,    /* the leader assigns */
+    BROKER_GROUP_PREPARING,  /* members are joining */
+    BROKER_GROUP_COMPLETING, /* the leader assigns */
     BROKER_GROUP_STABLE,
     BROKER_GROUP_DEAD,
 };
@@ -22,33 +22,33 @@ struct broker_group_protocol {
 };
 struct broker_group_member {
     struct broker_group *group;
-    char *id, *instance_id;             /* instance_id NULL: dynamic */
+    char *id, *instance_id; /* instance_id NULL: dynamic */
     char *client_id, *client_host;
     int32_t session_timeout_ms, rebalance_timeout_ms;
     MR_ARRAY(struct broker_group_protocol) protocols;
-    struct mr_bytes *assignment;        /* NULL: none */
-    struct broker_request *joining, *syncing;   /* held back until the rebalance goes on */
+    struct mr_bytes *assignment;              /* NULL: none */
+    struct broker_request *joining, *syncing; /* held back until the rebalance goes on */
     struct mr_timer session;
-    bool is_new;                        /* has not been given its member id's first generation */
+    bool is_new; /* has not been given its member id's first generation */
 };
 struct broker_group {
     struct broker_groups *groups;
     char *id;
     enum broker_group_state state;
     int32_t generation;
-    char *protocol_type, *protocol;     /* NULL: none yet */
+    char *protocol_type, *protocol; /* NULL: none yet */
     char *leader;
     int64_t changed_ms;
-    MR_ARRAY(struct broker_group_member *) members;     /* in order of joining */
-    MR_ARRAY(char *) pending;           /* member ids given out that did not join yet */
+    MR_ARRAY(struct broker_group_member *) members; /* in order of joining */
+    MR_ARRAY(char *) pending;                       /* member ids given out that did not join yet */
     struct mr_timer rebalance;
-    struct mr_map offsets;              /* "topic\0partition" -> struct broker_offset */
-    size_t txn_offsets;                 /* pending ones */
+    struct mr_map offsets; /* "topic\0partition" -> struct broker_offset */
+    size_t txn_offsets;    /* pending ones */
 };
 struct broker_offset {
     char *topic;
     int32_t partition, leader_epoch;
-    int64_t offset;                     /* -1: only pending ones so far */
+    int64_t offset; /* -1: only pending ones so far */
     int64_t commit_ms, log_offset;
     char *metadata;
     struct broker_offset_pending *pending;
@@ -82,7 +82,8 @@ struct broker_group *broker_group_find(struct broker_groups *groups, mr_str id);
 struct broker_group *broker_group_make(struct broker_groups *groups, mr_str id);
 void broker_group_free(struct broker_group *group);
 void broker_offsets_free(struct broker_group *group);
-void broker_offsets_start(struct broker_groups *groups);    /* offsets of empty groups expire from now on */
+void broker_offsets_start(
+    struct broker_groups *groups); /* offsets of empty groups expire from now on */
 /* Checks of a member that commits: a code of errors.def. */
 int16_t broker_group_check_commit(struct broker_group *group, mr_str member_id,
                                   mr_str group_instance_id, int32_t generation, bool txn);

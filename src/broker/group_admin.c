@@ -47,8 +47,9 @@ static void describe_member(struct broker_request *request,
     const char *protocol = member->group->protocol;
 
     answer->member_id = broker_server_text(request, member->id);
-    answer->group_instance_id =
-        member->instance_id == NULL ? MR_STR_NULL : broker_server_text(request, member->instance_id);
+    answer->group_instance_id = member->instance_id == NULL
+                                    ? MR_STR_NULL
+                                    : broker_server_text(request, member->instance_id);
     answer->client_id = broker_server_text(request, member->client_id);
     answer->client_host = broker_server_text(request, member->client_host);
     if (member->group->state != BROKER_GROUP_STABLE)
@@ -119,8 +120,8 @@ void broker_group_list_groups(struct broker_request *request)
         broker_server_answer(request);
         return;
     }
-    out->groups.items =
-        mr_arena_array(&request->arena, struct kafka_list_groups_group, groups->by_id.count);
+    out->groups.items = mr_arena_array(&request->arena, struct kafka_list_groups_group,
+                                       groups->by_id.count);
     for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;) {
         const struct broker_group *group = entry->value;
         const char *state = broker_group_state_name(group->state);
@@ -148,8 +149,8 @@ void broker_group_delete(struct broker_groups *groups, struct broker_group *grou
     mr_buf_be16(&key, 2);
     mr_buf_be16(&key, (uint16_t)id.length);
     mr_buf_str(&key, id);
-    broker_journal_begin(&journal, broker_server_internal(groups->server,
-                                                          MR_STR("__consumer_offsets")));
+    broker_journal_begin(&journal,
+                         broker_server_internal(groups->server, MR_STR("__consumer_offsets")));
     broker_journal_add(&journal, mr_buf_as_str(&key), MR_STR_NULL);
     if (broker_journal_append(&journal, -1, -1, &end) != MR_OK)
         mr_log(MR_LOG_WARN, "broker", "group %s: its deletion is not saved: %s", group->id,
@@ -172,8 +173,7 @@ static void change_kept(struct broker_log_wait *wait, mr_err err)
 
 static void answer_when_kept(struct broker_request *request)
 {
-    struct broker_log *log =
-        broker_server_internal(request->server, MR_STR("__consumer_offsets"));
+    struct broker_log *log = broker_server_internal(request->server, MR_STR("__consumer_offsets"));
     struct group_change *change = mr_arena_new(&request->arena, struct group_change);
 
     change->request = request;
@@ -251,19 +251,19 @@ static void delete_offsets(struct broker_request *request, struct broker_group *
 
         answer->name = asked->name;
         answer->partitions.count = asked->partitions.count;
-        answer->partitions.items =
-            mr_arena_array(&request->arena, struct kafka_offset_delete_response_partition,
-                           (size_t)asked->partitions.count);
+        answer->partitions.items = mr_arena_array(&request->arena,
+                                                  struct kafka_offset_delete_response_partition,
+                                                  (size_t)asked->partitions.count);
         for (int32_t j = 0; j < asked->partitions.count; j++) {
             int32_t partition = asked->partitions.items[j].partition_index;
             int16_t code = busy ? KAFKA_ERROR_GROUP_SUBSCRIBED_TO_TOPIC : KAFKA_ERROR_NONE;
-            if (!busy && broker_topics_partition(&request->server->topics, asked->name,
-                                                 partition) == NULL)
+            if (!busy &&
+                broker_topics_partition(&request->server->topics, asked->name, partition) == NULL)
                 code = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
             if (code == KAFKA_ERROR_NONE)
                 code = broker_offsets_drop(group, asked->name, partition);
-            answer->partitions.items[j] =
-                (struct kafka_offset_delete_response_partition){partition, code};
+            answer->partitions.items[j] = (struct kafka_offset_delete_response_partition){partition,
+                                                                                          code};
         }
     }
 }

@@ -109,9 +109,8 @@ mr_err broker_journal_replay(struct broker_log *log, struct broker_replay *repla
 
     for (size_t i = 0; i < log->segments.count && err == MR_OK; i++) {
         const struct broker_segment *segment = log->segments.items[i];
-        struct broker_segment_facts facts = {.base = segment->facts.base,
-                                             .end = segment->facts.base,
-                                             .time_max = -1};
+        struct broker_segment_facts facts = {
+            .base = segment->facts.base, .end = segment->facts.base, .time_max = -1};
         struct broker_index index;
         char path[BROKER_PATH_BYTES];
         uint64_t torn = 0;

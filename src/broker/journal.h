@@ -13,7 +13,8 @@ struct broker_journal {
     struct kafka_builder builder;
 };
 void broker_journal_begin(struct broker_journal *journal, struct broker_log *log);
-void broker_journal_add(struct broker_journal *journal, mr_str key, mr_str value);  /* value.data NULL: tombstone */
+void broker_journal_add(struct broker_journal *journal, mr_str key,
+                        mr_str value); /* value.data NULL: tombstone */
 /* Appends what was added (nothing: *end is the log's end) and frees the journal. producer_id -1: not
  * transactional. */
 mr_err broker_journal_append(struct broker_journal *journal, int64_t producer_id,

@@ -291,9 +291,8 @@ mr_err broker_log_append(struct broker_log *log, struct mr_bytes *owner, uint8_t
     broker_batch_place(data, batch->base, log->epoch);
     epoch_note(log, batch->base);
     active = broker_log_active(log);
-    *recent_push(log) = (struct broker_recent){mr_bytes_ref(owner), data,
-                                               active,              batch->base,
-                                               batch->last,         batch->bytes,
+    *recent_push(log) = (struct broker_recent){mr_bytes_ref(owner), data,        active,
+                                               batch->base,         batch->last, batch->bytes,
                                                active->facts.bytes};
     broker_index_add(&active->index, (uint32_t)(batch->base - active->facts.base),
                      active->facts.bytes, active->facts.time_max);
@@ -517,8 +516,8 @@ static struct log_io *io_for_write(struct broker_log *log)
         if (last != NULL && (const uint8_t *)last->iov_base + last->iov_len == recent->data)
             last->iov_len += recent->bytes;
         else
-            io->iov[io->iov_count++] =
-                (struct iovec){.iov_base = (void *)(uintptr_t)recent->data, .iov_len = recent->bytes};
+            io->iov[io->iov_count++] = (struct iovec){.iov_base = (void *)(uintptr_t)recent->data,
+                                                      .iov_len = recent->bytes};
     }
     log->recent_submitted += count;
     return io;
@@ -575,8 +574,7 @@ void broker_log_retry(struct broker_log *log)
 
 bool broker_log_is_recent(const struct broker_log *log, int64_t offset)
 {
-    return offset >= log->end ||
-           (log->recent_count > 0 && offset >= recent_at(log, 0)->base);
+    return offset >= log->end || (log->recent_count > 0 && offset >= recent_at(log, 0)->base);
 }
 
 /* Place in the ring of the batch that holds `offset`, or the first behind it. */
@@ -635,8 +633,8 @@ size_t broker_log_read_recent(struct broker_log *log, int64_t offset, int64_t un
             last->data + last->length == recent->data)
             last->length += recent->bytes;
         else
-            *mr_array_add(refs) =
-                (struct wire_ref){mr_bytes_ref(recent->owner), recent->data, recent->bytes};
+            *mr_array_add(refs) = (struct wire_ref){mr_bytes_ref(recent->owner), recent->data,
+                                                    recent->bytes};
     }
     return bytes;
 }
@@ -746,8 +744,7 @@ static void plan_position(struct broker_log_plan *plan)
         if (plan->by_time)
             plan->position = broker_index_by_time(&index, plan->time);
         else if (plan->offset > facts.base)
-            plan->position =
-                broker_index_by_offset(&index, (uint32_t)(plan->offset - facts.base));
+            plan->position = broker_index_by_offset(&index, (uint32_t)(plan->offset - facts.base));
     }
     broker_index_fini(&index);
 }
@@ -803,8 +800,8 @@ void broker_log_plan_run(struct broker_log_plan *plan)
     if (plan->by_time)
         plan_seek_time(plan, path);
     plan->next_offset = -1;
-    while (plan->bytes != NULL && broker_batch_read(plan->bytes->data + at,
-                                                    plan->bytes->length - at, &batch) == MR_OK) {
+    while (plan->bytes != NULL &&
+           broker_batch_read(plan->bytes->data + at, plan->bytes->length - at, &batch) == MR_OK) {
         at += batch.bytes;
         plan->next_offset = batch.last + 1;
     }
@@ -820,8 +817,8 @@ void broker_log_plan_finish(struct broker_log_plan *plan)
     else if (plan->opened)
         mr_fd_close(plan->fd);
     if (plan->bytes != NULL && !plan->by_time) {
-        log->hints[log->hint_next] =
-            (struct broker_hint){plan->next_offset, segment->facts.base, plan->next_position};
+        log->hints[log->hint_next] = (struct broker_hint){plan->next_offset, segment->facts.base,
+                                                          plan->next_position};
         log->hint_next = (log->hint_next + 1) % (uint32_t)mr_count_of(log->hints);
     }
     segment_unuse(segment);

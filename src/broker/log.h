@@ -18,13 +18,13 @@ struct broker_log;
 
 struct broker_segment {
     struct broker_segment_facts facts;
-    struct broker_index index;  /* of the newest; a closed segment's is in its file */
-    int fd;                     /* -1: not open */
-    uint32_t written;           /* bytes in the file */
-    int users;                  /* jobs that work on it */
-    bool gone;                  /* freed with its last user */
-    bool cleaned;               /* went through a compaction */
-    int64_t used_us;            /* for closing idle files */
+    struct broker_index index; /* of the newest; a closed segment's is in its file */
+    int fd;                    /* -1: not open */
+    uint32_t written;          /* bytes in the file */
+    int users;                 /* jobs that work on it */
+    bool gone;                 /* freed with its last user */
+    bool cleaned;              /* went through a compaction */
+    int64_t used_us;           /* for closing idle files */
 };
 /* A batch in memory: at the end of the log, oldest first. */
 struct broker_recent {
@@ -40,14 +40,15 @@ struct broker_epoch {
 };
 /* Waits until the log is written (or synced) up to `end`. One use; its owner keeps it until run. */
 struct broker_log_wait {
-    void (*run)(struct broker_log_wait *wait, mr_err err);   /* MR_OK; else the log failed or is gone */
+    void (*run)(struct broker_log_wait *wait,
+                mr_err err); /* MR_OK; else the log failed or is gone */
     int64_t end;
     struct broker_log_wait *next;
 };
 /* Called once when more can be read (written or stable rose, or the log is gone). */
 struct broker_log_watch {
     void (*changed)(struct broker_log_watch *watch);
-    struct broker_log_watch **link, *next;                   /* link NULL: not in a list */
+    struct broker_log_watch **link, *next; /* link NULL: not in a list */
 };
 struct broker_log_waits {
     struct broker_log_wait *first, **last;
@@ -59,34 +60,34 @@ struct broker_hint {
 struct broker_log {
     struct broker_storage *storage;
     const struct broker_config *config;
-    char *folder, *name;                    /* name: "topic-0", for sentences */
-    MR_ARRAY(struct broker_segment *) segments;     /* by base; the last one grows */
-    MR_ARRAY(struct broker_epoch) epochs;           /* rising */
+    char *folder, *name;                        /* name: "topic-0", for sentences */
+    MR_ARRAY(struct broker_segment *) segments; /* by base; the last one grows */
+    MR_ARRAY(struct broker_epoch) epochs;       /* rising */
     struct broker_producers producers;
     int64_t start, flushed, written, end;
-    int64_t compacted;                      /* offsets before it went through compaction */
-    int64_t bytes;                          /* of all segments */
-    int64_t checkpoint_bytes;               /* appended since the last checkpoint */
+    int64_t compacted;        /* offsets before it went through compaction */
+    int64_t bytes;            /* of all segments */
+    int64_t checkpoint_bytes; /* appended since the last checkpoint */
     int32_t epoch;
     /* what is in memory: a ring */
     struct broker_recent *recent;
     uint32_t recent_head, recent_count, recent_capacity;
-    uint32_t recent_submitted, recent_written;      /* so many from the head */
+    uint32_t recent_submitted, recent_written; /* so many from the head */
     struct broker_log_waits wait_written, wait_flushed;
     struct broker_log_watch *watches;
     struct broker_hint hints[4];
     uint32_t hint_next;
-    mr_err failed;                          /* MR_OK, MR_FULL (tried again), MR_IO (until restart) */
+    mr_err failed; /* MR_OK, MR_FULL (tried again), MR_IO (until restart) */
     int users;
     bool writing, syncing, checkpointing, compacting, checkpoint_wanted;
     bool dirty_listed, gone;
     struct broker_log *dirty_next;
     size_t storage_index;
-    struct mr_task *drained;                /* runs when gone or closing and the last user left */
+    struct mr_task *drained; /* runs when gone or closing and the last user left */
     struct broker_log_wait checkpoint_wait;
     struct mr_buf checkpoint_content;
-    bool internal;                          /* may use the disk's reserve */
-    bool clean;                             /* loaded after an orderly stop */
+    bool internal; /* may use the disk's reserve */
+    bool clean;    /* loaded after an orderly stop */
 };
 
 struct broker_log *broker_log_new(struct broker_storage *storage, mr_str folder, mr_str name,
@@ -95,7 +96,8 @@ struct broker_log *broker_log_new(struct broker_storage *storage, mr_str folder,
 void broker_log_free(struct broker_log *log);
 /* Enters the loaded log into the storage's rounds. */
 void broker_log_start(struct broker_log *log);
-struct broker_segment *broker_log_segment_new(struct broker_log *log, int64_t base, int64_t made_ms);
+struct broker_segment *broker_log_segment_new(struct broker_log *log, int64_t base,
+                                              int64_t made_ms);
 void broker_log_segment_free(struct broker_segment *segment);
 static inline struct broker_segment *broker_log_active(const struct broker_log *log)
 {
@@ -113,7 +115,7 @@ void broker_log_wait_flushed(struct broker_log *log, struct broker_log_wait *wai
 void broker_log_wait_kept(struct broker_log *log, struct broker_log_wait *wait, int64_t end);
 void broker_log_watch(struct broker_log *log, struct broker_log_watch *watch);
 void broker_log_unwatch(struct broker_log_watch *watch);
-void broker_log_changed(struct broker_log *log);        /* wakes the watchers */
+void broker_log_changed(struct broker_log *log); /* wakes the watchers */
 /* What readers may see: end of the written part, and where the oldest open transaction begins. */
 static inline int64_t broker_log_high(const struct broker_log *log)
 {
@@ -141,9 +143,9 @@ size_t broker_log_bytes_ready(const struct broker_log *log, int64_t offset, int6
 struct broker_log_plan {
     struct broker_log *log;
     struct broker_segment *segment;
-    int64_t offset, until, time;    /* time: look for this timestamp instead of the offset */
+    int64_t offset, until, time; /* time: look for this timestamp instead of the offset */
     uint32_t position, limit;
-    bool indexed;                   /* position is as good as an index gives */
+    bool indexed; /* position is as good as an index gives */
     bool by_time;
     size_t bytes_max;
     int fd;
@@ -151,7 +153,7 @@ struct broker_log_plan {
     char path[BROKER_PATH_BYTES];
     /* results */
     mr_err err;
-    struct mr_bytes *bytes;         /* whole batches, or NULL */
+    struct mr_bytes *bytes; /* whole batches, or NULL */
     uint32_t next_position;
     int64_t next_offset;
 };
@@ -161,25 +163,26 @@ bool broker_log_plan_offset(struct broker_log *log, int64_t offset, int64_t unti
 /* Plans to find the batches around the first record at or after `time`. */
 bool broker_log_plan_time(struct broker_log *log, int64_t time, int64_t until,
                           struct broker_log_plan *plan);
-void broker_log_plan_run(struct broker_log_plan *plan);         /* Thread: disk */
-void broker_log_plan_finish(struct broker_log_plan *plan);      /* then the caller owns plan->bytes */
+void broker_log_plan_run(struct broker_log_plan *plan);    /* Thread: disk */
+void broker_log_plan_finish(struct broker_log_plan *plan); /* then the caller owns plan->bytes */
 
 /* ---- upkeep ---- */
-void broker_log_flush(struct broker_log *log);          /* submits what is to be written or synced */
-void broker_log_retry(struct broker_log *log);          /* after MR_FULL */
+void broker_log_flush(struct broker_log *log); /* submits what is to be written or synced */
+void broker_log_retry(struct broker_log *log); /* after MR_FULL */
 /* No appends from here on; waiters get MR_NOT_FOUND. `drained` runs when no job works on it. */
 void broker_log_stop(struct broker_log *log, struct mr_task *drained);
-void broker_log_unuse(struct broker_log *log);          /* gives back one of log->users */
-void broker_log_evict(struct broker_log *log);          /* the oldest recent batch */
+void broker_log_unuse(struct broker_log *log); /* gives back one of log->users */
+void broker_log_evict(struct broker_log *log); /* the oldest recent batch */
 /* End offset of the last epoch at or before `epoch` (OffsetForLeaderEpoch); false: unknown. */
-bool broker_log_epoch_end(const struct broker_log *log, int32_t epoch, int32_t *found, int64_t *end);
-
+bool broker_log_epoch_end(const struct broker_log *log, int32_t epoch, int32_t *found,
+                          int64_t *end);
 
 /* ---- upkeep.c: segments come and go ---- */
-void broker_upkeep_roll(struct broker_log *log);        /* closes the newest segment, if not empty */
+void broker_upkeep_roll(struct broker_log *log); /* closes the newest segment, if not empty */
 /* Raises the start; segments wholly before it go. */
 void broker_upkeep_cut(struct broker_log *log, int64_t start);
-void broker_upkeep_retain(struct broker_log *log, int64_t now_ms);  /* by age and size; rolls by age */
+void broker_upkeep_retain(struct broker_log *log,
+                          int64_t now_ms); /* by age and size; rolls by age */
 /* Takes segments[at] out and drops its files; jobs that read it keep it until they end. */
 void broker_upkeep_drop(struct broker_log *log, size_t at);
 /* Closes files that nobody used since `before_us`. */

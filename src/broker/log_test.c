@@ -83,7 +83,7 @@ struct made {
     int16_t epoch;
     int32_t sequence;
     bool transactional;
-    const char *key, *value;    /* value NULL: a tombstone */
+    const char *key, *value; /* value NULL: a tombstone */
     int count;
 };
 
@@ -97,8 +97,8 @@ static mr_err appends_made(struct bench *b, struct made made, int64_t *base)
 
     kafka_records_begin(&builder, &buf);
     for (int i = 0; i < made.count; i++)
-        kafka_records_append(&builder, made.time_ms, mr_str_from(made.key),
-                             mr_str_from(made.value), NULL, 0);
+        kafka_records_append(&builder, made.time_ms, mr_str_from(made.key), mr_str_from(made.value),
+                             NULL, 0);
     expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_NONE, 0, made.producer_id, made.epoch,
                                    made.sequence, made.transactional));
     bytes = mr_bytes_copy(buf.data, buf.length);

@@ -8,18 +8,18 @@ void broker_metadata_api_versions(struct broker_request *request)
     struct kafka_api_versions_response *out = request->out;
 
     if (out == NULL) { /* the client's version is newer than ours: version 0 says what we have */
-        out = request->out =
-            mr_arena_alloc_zero(&request->arena, sizeof(struct kafka_api_versions_response));
+        out = request->out = mr_arena_alloc_zero(&request->arena,
+                                                 sizeof(struct kafka_api_versions_response));
         wire_reset(request->api->response(), out);
         out->error_code = KAFKA_ERROR_UNSUPPORTED_VERSION;
     }
-    out->api_keys.items =
-        mr_arena_array(&request->arena, struct kafka_api_versions_api, kafka_api_count);
+    out->api_keys.items = mr_arena_array(&request->arena, struct kafka_api_versions_api,
+                                         kafka_api_count);
     out->api_keys.count = (int32_t)kafka_api_count;
     for (size_t i = 0; i < kafka_api_count; i++) {
         const struct kafka_api *api = &kafka_api_rows[i];
-        int16_t oldest =
-            api->key == KAFKA_API_produce ? (int16_t)KAFKA_API_PRODUCE_ANNOUNCED : api->oldest;
+        int16_t oldest = api->key == KAFKA_API_produce ? (int16_t)KAFKA_API_PRODUCE_ANNOUNCED
+                                                       : api->oldest;
         out->api_keys.items[i] = (struct kafka_api_versions_api){api->key, oldest, api->newest};
     }
     broker_server_answer(request);
@@ -30,7 +30,7 @@ void broker_metadata_api_versions(struct broker_request *request)
 struct metadata {
     struct broker_catalog_wait wait;
     struct broker_request *request;
-    mr_str *made;                   /* topics that this request makes */
+    mr_str *made; /* topics that this request makes */
     size_t made_count;
 };
 
@@ -49,7 +49,8 @@ static void topic_tell(struct broker_request *request, const struct broker_topic
     answer->name = broker_server_text(request, topic->name);
     answer->topic_id = topic->id;
     answer->is_internal = topic->internal;
-    answer->partitions.items = mr_arena_array(&request->arena, struct kafka_metadata_partition, count);
+    answer->partitions.items = mr_arena_array(&request->arena, struct kafka_metadata_partition,
+                                              count);
     answer->partitions.count = (int32_t)count;
     for (size_t i = 0; i < count; i++) {
         struct kafka_metadata_partition *partition = &answer->partitions.items[i];
@@ -95,8 +96,8 @@ static void all_topics(struct broker_request *request)
     struct broker_topics *topics = &request->server->topics;
     struct mr_map_entry *entry;
 
-    out->topics.items =
-        mr_arena_array(&request->arena, struct kafka_metadata_topic, topics->by_name.count);
+    out->topics.items = mr_arena_array(&request->arena, struct kafka_metadata_topic,
+                                       topics->by_name.count);
     for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;) {
         struct kafka_metadata_topic *answer = &out->topics.items[out->topics.count++];
         wire_reset(kafka_metadata_topic_shape(), answer);

@@ -60,8 +60,8 @@ static void offset_forget(struct broker_group *group, struct broker_offset *offs
 
     for (const struct broker_offset_pending *p = offset->pending; p != NULL; p = p->next)
         group->txn_offsets--;
-    mr_map_remove(&group->offsets, offset_key(room, sizeof(room), mr_str_from(offset->topic),
-                                              offset->partition));
+    mr_map_remove(&group->offsets,
+                  offset_key(room, sizeof(room), mr_str_from(offset->topic), offset->partition));
     offset_free(offset);
 }
 
@@ -428,9 +428,8 @@ static void txn_commit_answer_rows(struct broker_request *request)
     struct kafka_txn_offset_commit_response *out = request->out;
 
     out->topics.count = in->topics.count;
-    out->topics.items =
-        mr_arena_array(&request->arena, struct kafka_txn_offset_commit_response_topic,
-                       (size_t)in->topics.count);
+    out->topics.items = mr_arena_array(
+        &request->arena, struct kafka_txn_offset_commit_response_topic, (size_t)in->topics.count);
     for (int32_t i = 0; i < in->topics.count; i++) {
         int32_t count = in->topics.items[i].partitions.count;
         out->topics.items[i].name = in->topics.items[i].name;
@@ -515,8 +514,8 @@ static struct offset_told offset_tell(struct broker_request *request,
                                       const struct broker_group *group, mr_str topic,
                                       int32_t partition, bool stable)
 {
-    const struct broker_offset *offset =
-        group == NULL ? NULL : offset_find(group, topic, partition);
+    const struct broker_offset *offset = group == NULL ? NULL
+                                                       : offset_find(group, topic, partition);
     struct offset_told told = {-1, -1, MR_STR(""), KAFKA_ERROR_NONE};
 
     if (offset == NULL)
@@ -584,9 +583,8 @@ static void fetch_topic(struct broker_request *request, const struct broker_grou
 {
     answer->name = name;
     answer->partitions.count = count;
-    answer->partitions.items =
-        mr_arena_array(&request->arena, struct kafka_offset_fetch_response_group_partition,
-                       (size_t)count);
+    answer->partitions.items = mr_arena_array(
+        &request->arena, struct kafka_offset_fetch_response_group_partition, (size_t)count);
     for (int32_t i = 0; i < count; i++) {
         struct offset_told told = offset_tell(request, group, name, partitions[i], stable);
         answer->partitions.items[i] = (struct kafka_offset_fetch_response_group_partition){
@@ -598,8 +596,7 @@ static void fetch_group(struct broker_request *request,
                         const struct kafka_offset_fetch_request_group *asked, bool stable,
                         struct kafka_offset_fetch_response_group *answer)
 {
-    const struct broker_group *group =
-        broker_group_find(&request->server->groups, asked->group_id);
+    const struct broker_group *group = broker_group_find(&request->server->groups, asked->group_id);
     struct offset_list list = {0};
     int32_t count = asked->topics.count;
 
@@ -638,9 +635,9 @@ static void fetch_single(struct broker_request *request)
     struct kafka_offset_fetch_response_group answer = {0};
 
     asked.topics.count = in->topics.count;
-    asked.topics.items =
-        mr_arena_array(&request->arena, struct kafka_offset_fetch_request_group_topic,
-                       (size_t)(in->topics.count < 0 ? 0 : in->topics.count));
+    asked.topics.items = mr_arena_array(&request->arena,
+                                        struct kafka_offset_fetch_request_group_topic,
+                                        (size_t)(in->topics.count < 0 ? 0 : in->topics.count));
     for (int32_t i = 0; i < in->topics.count; i++) {
         asked.topics.items[i].name = in->topics.items[i].name;
         asked.topics.items[i].partition_indexes.items = in->topics.items[i].partition_indexes.items;
@@ -655,9 +652,9 @@ static void fetch_single(struct broker_request *request)
         const struct kafka_offset_fetch_response_group_topic *topic = &answer.topics.items[i];
         out->topics.items[i].name = topic->name;
         out->topics.items[i].partitions.count = topic->partitions.count;
-        out->topics.items[i].partitions.items =
-            mr_arena_array(&request->arena, struct kafka_offset_fetch_response_partition,
-                           (size_t)topic->partitions.count);
+        out->topics.items[i].partitions.items = mr_arena_array(
+            &request->arena, struct kafka_offset_fetch_response_partition,
+            (size_t)topic->partitions.count);
         for (int32_t j = 0; j < topic->partitions.count; j++) {
             const struct kafka_offset_fetch_response_group_partition *row =
                 &topic->partitions.items[j];

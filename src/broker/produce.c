@@ -61,12 +61,12 @@ static int16_t check_keys(struct broker_request *request,
     for (; kafka_records_read(&records, &record); index++) {
         if (record.key.data != NULL)
             continue;
-        answer->record_errors.items =
-            mr_arena_array(&request->arena, struct kafka_produce_record_error, 1);
+        answer->record_errors.items = mr_arena_array(&request->arena,
+                                                     struct kafka_produce_record_error, 1);
         answer->record_errors.count = 1;
         answer->record_errors.items[0].batch_index = index;
-        answer->record_errors.items[0].batch_index_error_message =
-            MR_STR("Compacted topic cannot accept message without key.");
+        answer->record_errors.items[0].batch_index_error_message = MR_STR(
+            "Compacted topic cannot accept message without key.");
         code = part_refuse(request, answer, KAFKA_ERROR_INVALID_RECORD,
                            "One or more records have been rejected");
         break;
@@ -111,8 +111,9 @@ static int16_t check_header(struct broker_request *request,
                            "The batch's compression is not known to this version.");
     if (batch->count == 0 || batch->count - 1 != batch->last - batch->base ||
         (batch->attributes & (BROKER_BATCH_CONTROL | BROKER_BATCH_HORIZON)) != 0)
-        return part_refuse(request, answer, KAFKA_ERROR_INVALID_RECORD,
-                           "The batch is empty, miscounted, or of a kind that clients do not write.");
+        return part_refuse(
+            request, answer, KAFKA_ERROR_INVALID_RECORD,
+            "The batch is empty, miscounted, or of a kind that clients do not write.");
     return KAFKA_ERROR_NONE;
 }
 
@@ -231,8 +232,8 @@ static void topic_run(struct produce *produce, const struct kafka_produce_reques
     int32_t count = asked->partition_data.count;
 
     answer->name = asked->name;
-    answer->partition_responses.items =
-        mr_arena_array(&request->arena, struct kafka_produce_response_partition, (size_t)count);
+    answer->partition_responses.items = mr_arena_array(
+        &request->arena, struct kafka_produce_response_partition, (size_t)count);
     answer->partition_responses.count = count;
     for (int32_t i = 0; i < count; i++) {
         struct kafka_produce_response_partition *part_answer =
@@ -244,9 +245,8 @@ static void topic_run(struct produce *produce, const struct kafka_produce_reques
         if (acks < -1 || acks > 1)
             part_answer->error_code = KAFKA_ERROR_INVALID_REQUIRED_ACKS;
         else
-            part_answer->error_code = part_run(request, asked->name,
-                                               &asked->partition_data.items[i], part_answer, &log,
-                                               &end);
+            part_answer->error_code = part_run(
+                request, asked->name, &asked->partition_data.items[i], part_answer, &log, &end);
         part_answer->index = asked->partition_data.items[i].index;
         if (part_answer->error_code != KAFKA_ERROR_NONE) {
             part_answer->base_offset = -1;
@@ -267,8 +267,9 @@ void broker_produce_produce(struct broker_request *request)
 
     produce->request = request;
     produce->waiting = 1;
-    out->responses.items = mr_arena_array(&request->arena, struct kafka_produce_response_topic,
-                                          (size_t)(in->topic_data.count < 0 ? 0 : in->topic_data.count));
+    out->responses.items = mr_arena_array(
+        &request->arena, struct kafka_produce_response_topic,
+        (size_t)(in->topic_data.count < 0 ? 0 : in->topic_data.count));
     out->responses.count = in->topic_data.count < 0 ? 0 : in->topic_data.count;
     for (int32_t i = 0; i < out->responses.count; i++)
         topic_run(produce, &in->topic_data.items[i], &out->responses.items[i], in->acks);

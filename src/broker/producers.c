@@ -113,8 +113,8 @@ static void open_remove(struct broker_producers *producers, const struct broker_
 int broker_producers_marker(const struct broker_batch *batch, const uint8_t *data,
                             int32_t *coordinator_epoch)
 {
-    struct mr_in in =
-        mr_in_of(data + BROKER_BATCH_HEADER, batch->bytes - (size_t)BROKER_BATCH_HEADER);
+    struct mr_in in = mr_in_of(data + BROKER_BATCH_HEADER,
+                               batch->bytes - (size_t)BROKER_BATCH_HEADER);
     int64_t key_length, value_length;
     uint16_t type;
 
@@ -152,8 +152,8 @@ static void note_marker(struct broker_producers *producers, struct broker_produc
         return;
     open_remove(producers, producer);
     if (kind == 0)
-        *mr_array_add(&producers->aborted) =
-            (struct broker_aborted){producer->id, producer->txn_first, batch->last};
+        *mr_array_add(&producers->aborted) = (struct broker_aborted){
+            producer->id, producer->txn_first, batch->last};
     producer->txn_first = -1;
 }
 

@@ -10,25 +10,25 @@
 enum { BROKER_PRODUCERS_BATCHES = 5 };
 struct broker_producer {
     int64_t id;
-    int64_t txn_first;          /* first offset of the open transaction, or -1 */
-    int64_t last_ms;            /* wall clock of the last append */
-    int32_t coordinator_epoch;  /* of the last marker, or -1 */
+    int64_t txn_first;         /* first offset of the open transaction, or -1 */
+    int64_t last_ms;           /* wall clock of the last append */
+    int32_t coordinator_epoch; /* of the last marker, or -1 */
     int16_t epoch;
     uint8_t batch_count;
-    struct {                    /* oldest first */
+    struct { /* oldest first */
         int64_t base;
-        int32_t first, last;    /* sequences */
+        int32_t first, last; /* sequences */
     } batches[BROKER_PRODUCERS_BATCHES];
 };
 struct broker_aborted {
     int64_t producer_id;
-    int64_t first, last;        /* first record, and the marker */
+    int64_t first, last; /* first record, and the marker */
 };
 struct broker_producers {
-    struct mr_map by_id;                            /* key: the id's 8 bytes */
-    struct broker_producer *latest;                 /* the one looked up last, or NULL */
-    MR_ARRAY(struct broker_producer *) open;        /* by txn_first */
-    MR_ARRAY(struct broker_aborted) aborted;        /* by last */
+    struct mr_map by_id;                     /* key: the id's 8 bytes */
+    struct broker_producer *latest;          /* the one looked up last, or NULL */
+    MR_ARRAY(struct broker_producer *) open; /* by txn_first */
+    MR_ARRAY(struct broker_aborted) aborted; /* by last */
 };
 void broker_producers_fini(struct broker_producers *producers);
 struct broker_producer *broker_producers_find(struct broker_producers *producers, int64_t id);
@@ -53,6 +53,6 @@ int broker_producers_marker(const struct broker_batch *batch, const uint8_t *dat
                             int32_t *coordinator_epoch);
 
 void broker_producers_write(const struct broker_producers *producers, struct mr_buf *out);
-mr_err broker_producers_read(struct mr_in *in, struct broker_producers *producers);  /* MR_CORRUPT */
+mr_err broker_producers_read(struct mr_in *in, struct broker_producers *producers); /* MR_CORRUPT */
 
 #endif

@@ -122,7 +122,8 @@ mr_err broker_index_read(struct mr_in *in, struct broker_index *index)
 
 /* ---- files ---- */
 
-void broker_segment_path(mr_str folder, int64_t base, const char *suffix, char out[BROKER_PATH_BYTES])
+void broker_segment_path(mr_str folder, int64_t base, const char *suffix,
+                         char out[BROKER_PATH_BYTES])
 {
     snprintf(out, BROKER_PATH_BYTES, "%.*s/%020lld%s", MR_STR_ARG(folder), (long long)base, suffix);
 }
@@ -165,8 +166,8 @@ mr_err broker_segment_list(mr_str folder, int64_t **bases, size_t *count)
 struct window {
     uint8_t *data;
     size_t capacity;
-    size_t length;              /* bytes held */
-    uint64_t at;                /* file position of the first */
+    size_t length; /* bytes held */
+    uint64_t at;   /* file position of the first */
 };
 
 /* Makes the window hold `need` bytes from `position`, or as many as the file has. */
@@ -305,8 +306,8 @@ mr_err broker_segment_load(mr_str folder, int64_t base, struct broker_segment_fa
     if (err != MR_OK)
         goto out;
     err = MR_CORRUPT;
-    if (file.length < 12 || broker_batch_be32(file.data + file.length - 4) !=
-                                mr_crc32c(0, file.data, file.length - 4))
+    if (file.length < 12 ||
+        broker_batch_be32(file.data + file.length - 4) != mr_crc32c(0, file.data, file.length - 4))
         goto out;
     in = mr_in_of(file.data, file.length - 4);
     if (mr_in_be32(&in) != SAVE_MAGIC || mr_in_be32(&in) != SAVE_FORMAT)
@@ -357,8 +358,8 @@ static uint32_t whole_batches(const uint8_t *data, size_t length, int64_t until,
     struct broker_batch batch;
     uint32_t taken = 0;
 
-    while (broker_batch_read(data + taken, length - taken, &batch) == MR_OK &&
-           batch.base < until && (taken == 0 || taken + (size_t)batch.bytes <= bytes_max))
+    while (broker_batch_read(data + taken, length - taken, &batch) == MR_OK && batch.base < until &&
+           (taken == 0 || taken + (size_t)batch.bytes <= bytes_max))
         taken += batch.bytes;
     return taken;
 }

@@ -12,13 +12,13 @@
 /* ---- the index ---- */
 enum { BROKER_INDEX_ROWS_MAX = 8192 };
 struct broker_index_row {
-    int64_t time_before;        /* largest timestamp of all batches before this one, or -1 */
-    uint32_t relative;          /* first offset, less the segment's base */
+    int64_t time_before; /* largest timestamp of all batches before this one, or -1 */
+    uint32_t relative;   /* first offset, less the segment's base */
     uint32_t position;
 };
 struct broker_index {
     MR_ARRAY(struct broker_index_row) rows;
-    uint32_t interval;          /* bytes between rows; doubles when the index is thinned */
+    uint32_t interval; /* bytes between rows; doubles when the index is thinned */
 };
 void broker_index_init(struct broker_index *index, uint32_t interval);
 void broker_index_fini(struct broker_index *index);
@@ -27,21 +27,22 @@ void broker_index_add(struct broker_index *index, uint32_t relative, uint32_t po
 /* Position from which a scan finds the batch with this offset (or time): never behind it. */
 uint32_t broker_index_by_offset(const struct broker_index *index, uint32_t relative);
 uint32_t broker_index_by_time(const struct broker_index *index, int64_t time);
-void broker_index_cut(struct broker_index *index, uint32_t position);   /* drops rows at and after */
+void broker_index_cut(struct broker_index *index, uint32_t position); /* drops rows at and after */
 void broker_index_write(const struct broker_index *index, struct mr_buf *out);
-mr_err broker_index_read(struct mr_in *in, struct broker_index *index);   /* MR_CORRUPT */
+mr_err broker_index_read(struct mr_in *in, struct broker_index *index); /* MR_CORRUPT */
 
 /* ---- what is known of a segment ---- */
-enum { BROKER_PATH_BYTES = 1024 };      /* the broker's folder has at most 500 of them */
+enum { BROKER_PATH_BYTES = 1024 }; /* the broker's folder has at most 500 of them */
 struct broker_segment_facts {
-    int64_t base;               /* its name: no batch in it is before this offset */
-    int64_t end;                /* offset behind the last batch (base while empty) */
-    int64_t time_max;           /* -1: no timestamp yet */
-    int64_t time_max_offset;    /* last offset of the batch that has it */
-    int64_t made_ms;            /* wall clock when the file was made */
+    int64_t base;            /* its name: no batch in it is before this offset */
+    int64_t end;             /* offset behind the last batch (base while empty) */
+    int64_t time_max;        /* -1: no timestamp yet */
+    int64_t time_max_offset; /* last offset of the batch that has it */
+    int64_t made_ms;         /* wall clock when the file was made */
     uint32_t bytes;
 };
-void broker_segment_path(mr_str folder, int64_t base, const char *suffix, char out[BROKER_PATH_BYTES]);
+void broker_segment_path(mr_str folder, int64_t base, const char *suffix,
+                         char out[BROKER_PATH_BYTES]);
 /* Bases of all segments in the folder, rising. The caller frees *bases. */
 mr_err broker_segment_list(mr_str folder, int64_t **bases, size_t *count);
 

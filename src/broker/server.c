@@ -17,7 +17,8 @@ enum {
     CLOSE_POLL_US = 500,
     SPARE_REQUESTS = 64,
     SPARE_ARENA_BYTES = 64 << 10,
-    SHARED_FRAME_BYTES = 16 << 10,  /* smaller frames share a buffer (net.h) */
+    SHARED_FRAME_BYTES = 16 << 10, /* smaller frames share a buffer (net.h) */
+    CONN_FETCHES_MAX = 4,          /* answers of up to 55 MB each */
 };
 
 typedef void (*handler)(struct broker_request *request);
@@ -105,7 +106,8 @@ static void request_send(struct broker_conn *conn, struct broker_request *reques
 static void conn_relieve(struct broker_conn *conn)
 {
     if (!conn->paused || conn->request_count > MR_LIMIT_BROKER_PIPELINE / 2 ||
-        conn->request_bytes > MR_LIMIT_BROKER_PIPELINE_BYTES / 2)
+        conn->request_bytes > MR_LIMIT_BROKER_PIPELINE_BYTES / 2 ||
+        conn->fetch_count >= CONN_FETCHES_MAX)
         return;
     conn->paused = false;
     net_resume(conn->net);
@@ -123,6 +125,7 @@ static void conn_flush(struct broker_conn *conn)
             conn->last = &conn->first;
         conn->request_count--;
         conn->request_bytes -= request->frame.length;
+        conn->fetch_count -= request->api->key == KAFKA_API_fetch;
         if (!request->silent)
             request_send(conn, request);
         request_free(request);
@@ -200,8 +203,10 @@ static void enqueue(struct broker_conn *conn, struct broker_request *request)
     conn->last = &request->next;
     conn->request_count++;
     conn->request_bytes += request->frame.length;
+    conn->fetch_count += request->api->key == KAFKA_API_fetch;
     if (!conn->paused && (conn->request_count >= MR_LIMIT_BROKER_PIPELINE ||
-                          conn->request_bytes >= MR_LIMIT_BROKER_PIPELINE_BYTES)) {
+                          conn->request_bytes >= MR_LIMIT_BROKER_PIPELINE_BYTES ||
+                          conn->fetch_count >= CONN_FETCHES_MAX)) {
         conn->paused = true;
         net_pause(conn->net);
     }
@@ -370,9 +375,9 @@ void broker_server_address(const struct broker_request *request, mr_str *host, i
 
     if (request->conn != NULL)
         net_local(request->conn->net, &local);
-    *host = mr_arena_str((struct mr_arena *)(uintptr_t)&request->arena,
-                         mr_str_from(server->advertise_host[0] != '\0' ? server->advertise_host
-                                                                       : local.host));
+    *host = mr_arena_str(
+        (struct mr_arena *)(uintptr_t)&request->arena,
+        mr_str_from(server->advertise_host[0] != '\0' ? server->advertise_host : local.host));
     *port = server->advertise_port != 0 ? server->advertise_port : local.port;
 }
 
@@ -383,7 +388,8 @@ int16_t broker_server_auto_create(struct broker_server *server, mr_str name,
 
     if (!broker_topics_name_ok(name))
         return KAFKA_ERROR_INVALID_TOPIC_EXCEPTION;
-    if (server->no_auto_create || !server->ready)
+    if (server->no_auto_create || !server->ready ||
+        broker_topics_is_deleting(&server->topics, name))
         return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     broker_config_init(&config);
     broker_topics_make(&server->topics, name, server->topics.default_partitions, &config, wait);
@@ -548,9 +554,10 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
     broker_groups_init(&server->groups, server);
     broker_txns_init(&server->txns, server);
     server->txns.recovered = recovered;
-    err = options->folder.length > 500 ? mr_fail(MR_INVALID, "%.*s: a path of at most 500 bytes is expected",
-                                                 MR_STR_ARG(options->folder))
-                                       : broker_topics_open(&server->topics, &server->storage);
+    err = options->folder.length > 500
+              ? mr_fail(MR_INVALID, "%.*s: a path of at most 500 bytes is expected",
+                        MR_STR_ARG(options->folder))
+              : broker_topics_open(&server->topics, &server->storage);
     if (err != MR_OK)
         goto out;
     if (options->default_partitions > 0)
@@ -559,20 +566,25 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
     if (err != MR_OK)
         goto out;
     snprintf(host, sizeof(host), "%.*s", MR_STR_ARG(options->host));
-    err = net_listen(loop, host[0] == '\0' ? "127.0.0.1" : host, options->port,
-                     &handler_of_clients, server, &server->listener);
+    err = net_listen(loop, host[0] == '\0' ? "127.0.0.1" : host, options->port, &handler_of_clients,
+                     server, &server->listener);
     if (err != MR_OK)
         goto out;
     snprintf(clean, sizeof(clean), "%s/clean", server->storage.folder);
     unlink(clean); /* from here on a stop is unclean until it says otherwise */
+    err = mr_folder_sync(server->storage.folder);
+    if (err != MR_OK)
+        goto out;
     server->port = net_listener_port(server->listener);
     server->open_task.run = open_on_loop;
     mr_loop_post(loop, &server->open_task);
     *out = server;
     server = NULL;
 out:
-    if (server != NULL)
+    if (server != NULL) {
+        net_listener_close(server->listener);
         server_free(server);
+    }
     return err;
 }
 

@@ -19,25 +19,25 @@ struct broker_request;
 struct broker_conn {
     struct broker_server *server;
     struct net_conn *net;
-    struct broker_request *first, **last;       /* by arrival */
-    size_t request_count, request_bytes;
+    struct broker_request *first, **last; /* by arrival */
+    size_t request_count, request_bytes, fetch_count;
     bool paused, flushing;
     struct net_address peer;
 };
 struct broker_request {
     struct broker_server *server;
-    struct broker_conn *conn;           /* NULL once the connection is gone */
-    struct broker_request *next;        /* the connection's, or the list of free ones */
+    struct broker_conn *conn;    /* NULL once the connection is gone */
+    struct broker_request *next; /* the connection's, or the list of free ones */
     struct broker_request *held_next;
     const struct kafka_api *api;
     struct kafka_request_header header;
     struct mr_arena arena;
-    struct mr_bytes *owner;             /* of the frame */
+    struct mr_bytes *owner; /* of the frame */
     mr_str frame, body;
-    void *in, *out;                     /* structs of the API; `out` begins with its defaults */
-    broker_refs refs;                   /* counted; given back once the answer is queued */
-    void *work;                         /* the handler's own, while it waits */
-    void (*abandon)(struct broker_request *request);    /* the connection went; NULL: carry on */
+    void *in, *out;   /* structs of the API; `out` begins with its defaults */
+    broker_refs refs; /* counted; given back once the answer is queued */
+    void *work;       /* the handler's own, while it waits */
+    void (*abandon)(struct broker_request *request); /* the connection went; NULL: carry on */
     bool answered, silent, held;
 };
 struct broker_server {
@@ -50,13 +50,13 @@ struct broker_server {
     struct net_listener *listener;
     uint16_t port;
     bool no_auto_create, ready, closing;
-    char advertise_host[256];           /* empty: that of the connection */
+    char advertise_host[256]; /* empty: that of the connection */
     uint16_t advertise_port;
     size_t conn_count;
-    struct broker_request *held, **held_last;   /* came before the server was ready */
+    struct broker_request *held, **held_last; /* came before the server was ready */
     struct mr_timer held_timer;
     struct mr_task *ready_tasks;
-    struct broker_request *spare;       /* freed requests, to be used again */
+    struct broker_request *spare; /* freed requests, to be used again */
     size_t spare_count;
     struct mr_timer close_timer;
     struct mr_task *closed;
@@ -85,7 +85,7 @@ static inline mr_str broker_server_text(struct broker_request *request, const ch
     return mr_arena_str(&request->arena, mr_str_from(text));
 }
 
-#define API(key, name, file, oldest, newest, flexible)                                             \
+#define API(key, name, file, oldest, newest, flexible) \
     void broker_##file##_##name(struct broker_request *request);
 #include "kafka/apis.def"
 

@@ -7,7 +7,7 @@
 
 enum {
     RECENT_BYTES = 32 << 20,
-    RECENT_OVERHEAD = 160,              /* bookkeeping of one batch */
+    RECENT_OVERHEAD = 160, /* bookkeeping of one batch */
     ROUND_US = 1000 * 1000,
     RETAIN_US = 60 * 1000 * 1000,
     SPACE_US = 5 * 1000 * 1000,
@@ -90,8 +90,7 @@ void broker_storage_remember(struct broker_storage *storage, struct broker_log *
         if (oldest != NULL) {
             if (oldest->recent_written == 0)
                 break;
-            storage->recent_bytes -=
-                broker_storage_cost(oldest->recent[oldest->recent_head].bytes);
+            storage->recent_bytes -= broker_storage_cost(oldest->recent[oldest->recent_head].bytes);
             broker_log_evict(oldest);
         }
         recent_pop(storage);
@@ -221,8 +220,8 @@ void broker_storage_start(struct broker_storage *storage)
     mr_timer_start(storage->loop, &storage->tick, ROUND_US);
 }
 
-void broker_storage_init(struct broker_storage *storage, struct mr_loop *loop,
-                         struct mr_disk *disk, mr_str folder)
+void broker_storage_init(struct broker_storage *storage, struct mr_loop *loop, struct mr_disk *disk,
+                         mr_str folder)
 {
     *storage = (struct broker_storage){.loop = loop, .disk = disk};
     storage->folder = mr_copy_cstr(folder);

@@ -13,7 +13,7 @@ struct broker_storage {
     bool page_cache, no_reserve, low_space, closing;
     MR_ARRAY(struct broker_log *) logs;
     size_t recent_bytes, recent_bytes_max;
-    struct broker_log **recent;         /* whose batch comes next, oldest first: a ring */
+    struct broker_log **recent; /* whose batch comes next, oldest first: a ring */
     size_t recent_head, recent_count, recent_capacity;
     struct broker_log *dirty;
     struct mr_task turn_end;
@@ -24,8 +24,8 @@ struct broker_storage {
     struct mr_counter *log_bytes, *bytes_in, *bytes_out, *records_in, *requests, *errors,
         *connections;
 };
-void broker_storage_init(struct broker_storage *storage, struct mr_loop *loop,
-                         struct mr_disk *disk, mr_str folder);
+void broker_storage_init(struct broker_storage *storage, struct mr_loop *loop, struct mr_disk *disk,
+                         mr_str folder);
 /* All logs are freed. */
 void broker_storage_fini(struct broker_storage *storage);
 /* From now on: space, retention, compaction, idle files. */

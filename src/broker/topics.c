@@ -40,6 +40,14 @@ struct broker_partition *broker_topics_partition(struct broker_topics *topics, m
     return topic->partitions.items[index];
 }
 
+bool broker_topics_is_deleting(const struct broker_topics *topics, mr_str name)
+{
+    for (size_t i = 0; i < topics->deleting.count; i++)
+        if (mr_str_equal(mr_str_from(topics->deleting.items[i]->name), name))
+            return true;
+    return false;
+}
+
 bool broker_topics_name_ok(mr_str name)
 {
     if (name.length == 0 || name.length > 249 || mr_str_equal(name, MR_STR(".")) ||
@@ -233,7 +241,8 @@ void broker_topics_save(struct broker_topics *topics, struct broker_catalog_wait
 
 static mr_err catalog_broken(const struct broker_topics *topics, size_t line, mr_str found)
 {
-    return mr_fail(MR_CORRUPT, "%s/catalog:%zu: expected a row of the broker's catalog, found \"%.*s\"",
+    return mr_fail(MR_CORRUPT,
+                   "%s/catalog:%zu: expected a row of the broker's catalog, found \"%.*s\"",
                    topics->folder, line, MR_STR_ARG(found));
 }
 
@@ -343,7 +352,8 @@ static mr_err expect_no_topics(const struct broker_topics *topics)
     dir = opendir(path);
     while (dir != NULL && err == MR_OK && (entry = readdir(dir)) != NULL)
         if (entry->d_name[0] != '.')
-            err = mr_fail(MR_CORRUPT, "%s: expected the file `catalog` beside the topics, found none",
+            err = mr_fail(MR_CORRUPT,
+                          "%s: expected the file `catalog` beside the topics, found none",
                           topics->folder);
     if (dir != NULL)
         closedir(dir);
@@ -594,7 +604,7 @@ static void topic_remove_files(struct broker_topic *topic)
 struct delete_wait {
     struct broker_catalog_wait wait;
     struct broker_topic *topic;
-    bool listed;                        /* the catalog says that it is being deleted */
+    bool listed; /* the catalog says that it is being deleted */
     size_t draining;
     MR_ARRAY(struct delete_drain *) drains;
 };

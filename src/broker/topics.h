@@ -9,7 +9,7 @@
 struct broker_topic;
 struct broker_partition {
     struct broker_topic *topic;
-    struct broker_log *log;         /* NULL until it is loaded */
+    struct broker_log *log; /* NULL until it is loaded */
     int32_t index;
 };
 struct broker_topic {
@@ -17,10 +17,10 @@ struct broker_topic {
     mr_uuid id;
     struct broker_config config;
     MR_ARRAY(struct broker_partition *) partitions;
-    bool internal;                  /* the broker's own */
-    bool deleting;                  /* out of sight; its files are on their way out */
+    bool internal; /* the broker's own */
+    bool deleting; /* out of sight; its files are on their way out */
     struct broker_topics *topics;
-    struct broker_catalog_wait *deleted;    /* who waits for the end of the deletion */
+    struct broker_catalog_wait *deleted; /* who waits for the end of the deletion */
 };
 /* Waits until the catalog with a change is on disk, or a deletion is done. */
 struct broker_catalog_wait {
@@ -29,12 +29,12 @@ struct broker_catalog_wait {
 };
 struct broker_topics {
     struct broker_storage *storage;
-    struct mr_map by_name, by_id;   /* topics in sight; by_id: 16 bytes */
+    struct mr_map by_name, by_id; /* topics in sight; by_id: 16 bytes */
     MR_ARRAY(struct broker_topic *) deleting;
     char cluster_id[32];
-    int64_t producer_id_next;       /* ids from here on were never given out */
-    int64_t producer_id_end;        /* as the catalog says; ids below it may be given out */
-    int64_t producer_id_saved;      /* as the catalog on the disk says */
+    int64_t producer_id_next;  /* ids from here on were never given out */
+    int64_t producer_id_end;   /* as the catalog says; ids below it may be given out */
+    int64_t producer_id_saved; /* as the catalog on the disk says */
     struct broker_catalog_wait producer_id_wait;
     bool producer_id_saving;
     int32_t default_partitions;
@@ -43,7 +43,7 @@ struct broker_topics {
     bool writing, write_again;
     struct broker_catalog_wait *waiting, *waiting_next;
     struct mr_task write_task;
-    size_t loading;                 /* partitions not loaded yet */
+    size_t loading; /* partitions not loaded yet */
     void (*loaded)(struct broker_topics *topics, mr_err err);
     mr_err load_err;
     char load_why[512];
@@ -54,7 +54,7 @@ struct broker_topics {
 mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *storage);
 /* Loads all partitions on the disk threads, then calls `loaded`. */
 void broker_topics_load(struct broker_topics *topics);
-void broker_topics_fini(struct broker_topics *topics);      /* frees topics and logs */
+void broker_topics_fini(struct broker_topics *topics); /* frees topics and logs */
 
 struct broker_topic *broker_topics_find(struct broker_topics *topics, mr_str name);
 struct broker_topic *broker_topics_find_id(struct broker_topics *topics, const mr_uuid *id);
@@ -71,6 +71,8 @@ struct broker_topic *broker_topics_make(struct broker_topics *topics, mr_str nam
                                         struct broker_catalog_wait *wait);
 void broker_topics_grow(struct broker_topics *topics, struct broker_topic *topic,
                         int32_t partitions, struct broker_catalog_wait *wait);
+/* Whether a topic of this name is on its way out: until then the name is taken. */
+bool broker_topics_is_deleting(const struct broker_topics *topics, mr_str name);
 /* Takes the topic out of sight at once; `wait` runs when its files are gone. */
 void broker_topics_delete(struct broker_topics *topics, struct broker_topic *topic,
                           struct broker_catalog_wait *wait);

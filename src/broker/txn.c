@@ -449,8 +449,7 @@ static void mark_append(struct broker_txn *txn, struct broker_txn_mark *mark,
     mark->log->users++;
     mark->end = mark->log->end;
     producer = broker_producers_find(&mark->log->producers, txn->producer_id);
-    if (producer == NULL || producer->txn_first < 0 ||
-        producer->coordinator_epoch == txn->sequence)
+    if (producer == NULL || producer->txn_first < 0 || producer->coordinator_epoch == txn->sequence)
         return;
     if (broker_journal_marker(mark->log, commit, txn->producer_id, txn->epoch, txn->sequence,
                               &mark->end) != MR_OK) {
@@ -663,22 +662,21 @@ void broker_txn_add_partitions_to_txn(struct broker_request *request)
         code = KAFKA_ERROR_CONCURRENT_TRANSACTIONS;
     for (int32_t i = 0; i < in->topics.count; i++)
         for (int32_t j = 0; j < in->topics.items[i].partitions.count; j++)
-            unknown = unknown || broker_topics_partition(
-                                     &request->server->topics, in->topics.items[i].name,
-                                     in->topics.items[i].partitions.items[j]) == NULL;
+            unknown = unknown ||
+                      broker_topics_partition(&request->server->topics, in->topics.items[i].name,
+                                              in->topics.items[i].partitions.items[j]) == NULL;
     out->results_by_topic.count = in->topics.count;
-    out->results_by_topic.items =
-        mr_arena_array(&request->arena, struct kafka_add_partitions_to_txn_response_topic,
-                       (size_t)in->topics.count);
+    out->results_by_topic.items = mr_arena_array(&request->arena,
+                                                 struct kafka_add_partitions_to_txn_response_topic,
+                                                 (size_t)in->topics.count);
     for (int32_t i = 0; i < in->topics.count; i++) {
         const struct kafka_add_partitions_to_txn_request_topic *asked = &in->topics.items[i];
-        struct kafka_add_partitions_to_txn_response_topic *answer =
-            &out->results_by_topic.items[i];
+        struct kafka_add_partitions_to_txn_response_topic *answer = &out->results_by_topic.items[i];
         answer->name = asked->name;
         answer->results_by_partition.count = asked->partitions.count;
-        answer->results_by_partition.items =
-            mr_arena_array(&request->arena, struct kafka_add_partitions_to_txn_response_partition,
-                           (size_t)asked->partitions.count);
+        answer->results_by_partition.items = mr_arena_array(
+            &request->arena, struct kafka_add_partitions_to_txn_response_partition,
+            (size_t)asked->partitions.count);
         for (int32_t j = 0; j < asked->partitions.count; j++) {
             int32_t index = asked->partitions.items[j];
             int16_t row = code;
@@ -709,8 +707,7 @@ void broker_txn_add_offsets_to_txn(struct broker_request *request)
         out->error_code = KAFKA_ERROR_INVALID_GROUP_ID;
     if (out->error_code == KAFKA_ERROR_NONE && txn->busy)
         out->error_code = KAFKA_ERROR_CONCURRENT_TRANSACTIONS;
-    if (out->error_code == KAFKA_ERROR_NONE &&
-        partition_add(txn, MR_STR("__consumer_offsets"), 0))
+    if (out->error_code == KAFKA_ERROR_NONE && partition_add(txn, MR_STR("__consumer_offsets"), 0))
         txn_go_on(txn);
     broker_server_answer(request);
 }
@@ -932,8 +929,7 @@ void broker_txns_recover(struct broker_txns *txns)
         struct broker_txn *txn = entry->value;
         int64_t left_ms = txn->started_ms + txn->timeout_ms - now_ms;
         if (txn->state == BROKER_TXN_ONGOING)
-            mr_timer_start(txns->server->loop, &txn->timeout,
-                           (left_ms < 0 ? 0 : left_ms) * 1000);
+            mr_timer_start(txns->server->loop, &txn->timeout, (left_ms < 0 ? 0 : left_ms) * 1000);
         if (txn->state != BROKER_TXN_PREPARE_COMMIT && txn->state != BROKER_TXN_PREPARE_ABORT)
             continue;
         txn->busy = true;

@@ -27,7 +27,7 @@ struct broker_txn;
 struct broker_txn_mark {
     struct broker_log_wait wait;
     struct broker_txn *txn;
-    struct broker_log *log;         /* in use until the mark is settled */
+    struct broker_log *log; /* in use until the mark is settled */
     int64_t end;
     bool failed;
 };
@@ -37,30 +37,30 @@ struct broker_txn {
     int64_t producer_id;
     int16_t epoch;
     int32_t timeout_ms;
-    int32_t sequence;               /* number of the latest transaction; its markers carry it */
+    int32_t sequence; /* number of the latest transaction; its markers carry it */
     enum broker_txn_state state;
     MR_ARRAY(struct broker_txn_partition) partitions;
     int64_t started_ms, changed_ms;
     struct mr_timer timeout;
-    struct broker_request *ending;      /* the EndTxn that waits for the end */
-    struct broker_request *starting;    /* the InitProducerId that waits for it */
+    struct broker_request *ending;   /* the EndTxn that waits for the end */
+    struct broker_request *starting; /* the InitProducerId that waits for it */
     struct broker_log_wait prepared;
     struct broker_txn_mark *marks;
     size_t mark_count, marks_left;
     struct mr_timer settle;
-    bool busy;                      /* from the prepare record to the last marker written */
-    bool unsettled;                 /* markers are written, not all of them on the disk */
-    bool settling;                  /* and are being synced */
-    bool prepare_wanted, prepare_commit;    /* as soon as it is settled */
-    bool prepare_failed;            /* its record could not be written, to be tried again */
-    bool save_wanted;               /* the state moved on while records had to wait */
+    bool busy;                           /* from the prepare record to the last marker written */
+    bool unsettled;                      /* markers are written, not all of them on the disk */
+    bool settling;                       /* and are being synced */
+    bool prepare_wanted, prepare_commit; /* as soon as it is settled */
+    bool prepare_failed;                 /* its record could not be written, to be tried again */
+    bool save_wanted;                    /* the state moved on while records had to wait */
     bool recovering;
-    enum broker_txn_state marked;   /* the outcome that the marks tell */
+    enum broker_txn_state marked; /* the outcome that the marks tell */
 };
 struct broker_txns {
     struct broker_server *server;
-    struct mr_map by_id, by_producer;   /* by_producer: 8 bytes */
-    size_t recovering;                  /* ends under way that began before the restart */
+    struct mr_map by_id, by_producer; /* by_producer: 8 bytes */
+    size_t recovering;                /* ends under way that began before the restart */
     bool recover_begun;
     void (*recovered)(struct broker_txns *txns);
     void (*recovered_all)(struct broker_txns *txns);

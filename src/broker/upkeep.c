@@ -17,7 +17,9 @@ struct close_job {
 static void close_work(struct mr_job *job)
 {
     struct close_job *close = mr_container(job, struct close_job, job);
-    mr_err err = broker_segment_save(mr_str_from(close->folder), &close->facts, &close->index);
+    mr_err err = mr_folder_make(close->folder, 0755); /* the first write may be still to come */
+    if (err == MR_OK)
+        err = broker_segment_save(mr_str_from(close->folder), &close->facts, &close->index);
     if (err != MR_OK)
         mr_log(MR_LOG_WARN, "broker", "index not saved, reads will scan: %s", mr_why());
 }
@@ -101,8 +103,8 @@ static bool is_settled(const struct broker_log *log, const struct broker_segment
 /* While a compaction works on the segments they wait for the next round. */
 static void drop_before_start(struct broker_log *log)
 {
-    while (!log->compacting && log->segments.count > 1 &&
-           is_settled(log, log->segments.items[0]) && log->segments.items[0]->facts.end <= log->start)
+    while (!log->compacting && log->segments.count > 1 && is_settled(log, log->segments.items[0]) &&
+           log->segments.items[0]->facts.end <= log->start)
         broker_upkeep_drop(log, 0);
 }
 

@@ -1,0 +1,725 @@
+/* broker/server_test.c: groups and transactions over real sockets, on a test's clock: a session's
+ * half minute passes in no time, and a kill comes at the point that the story wants. */
+#include "broker/server.h"
+#include "story.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { SESSION_MS = 10000 };
+
+struct broker {
+    struct mr_clock clock;
+    struct mr_loop *loop;
+    struct mr_disk *disk;
+    struct broker_server *server;
+    char folder[300];
+    bool closed;
+    struct mr_task close_task;
+};
+struct peer {
+    struct broker *broker;
+    int fd;
+    struct mr_buf in;
+    struct mr_arena arena;
+    int32_t correlation;
+};
+
+static void starts(struct broker *b)
+{
+    struct broker_options options = {.folder = mr_str_from(b->folder), .no_reserve = true};
+
+    b->loop = mr_loop_new("log", &b->clock);
+    b->disk = mr_disk_new(2);
+    expect_ok(broker_server_open(b->loop, b->disk, &options, &b->server));
+    for (int i = 0; i < 5000 && !broker_server_ready(b->server); i++)
+        mr_loop_turn(b->loop, 1000);
+    expect(broker_server_ready(b->server));
+}
+
+static void given_broker(struct story *t, struct broker *b)
+{
+    *b = (struct broker){0};
+    mr_clock_init_manual(&b->clock, 1700000000000000);
+    snprintf(b->folder, sizeof(b->folder), "%s/broker", t->folder);
+    starts(b);
+}
+
+static void on_closed(struct mr_task *task)
+{
+    mr_container(task, struct broker, close_task)->closed = true;
+}
+
+static void stops(struct broker *b)
+{
+    b->closed = false;
+    b->close_task.run = on_closed;
+    broker_server_close(b->server, &b->close_task);
+    for (int i = 0; i < 20000 && !b->closed; i++) {
+        mr_loop_turn(b->loop, 1000);
+        if (i % 4 == 3) /* in between the disk has real time */
+            mr_clock_pass(&b->clock, 1000);
+    }
+    expect(b->closed);
+    mr_disk_free(b->disk);
+    mr_loop_free(b->loop);
+}
+
+/* The files as a kill would leave them now, for another broker; this one is left alone. */
+static void is_killed(struct broker *b)
+{
+    char command[1200], copy[300];
+
+    snprintf(copy, sizeof(copy), "%.290s+", b->folder);
+    snprintf(command, sizeof(command), "cp -r %s %s", b->folder, copy);
+    expect(system(command) == 0);
+    snprintf(b->folder, sizeof(b->folder), "%s", copy);
+    starts(b);
+}
+
+static void passes(struct broker *b, int64_t ms)
+{
+    for (int64_t left = ms; left > 0; left -= 500) {
+        mr_clock_pass(&b->clock, (left < 500 ? left : 500) * 1000);
+        for (int i = 0; i < 3; i++)
+            mr_loop_turn(b->loop, 0);
+    }
+}
+
+/* ---- a client ---- */
+
+static struct peer *given_peer(struct broker *b)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(broker_server_port(b->server)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct peer *peer = mr_new(struct peer);
+
+    peer->broker = b;
+    peer->fd = socket(AF_INET, SOCK_STREAM, 0);
+    expect(connect(peer->fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    return peer;
+}
+
+static void leaves(struct peer *peer)
+{
+    close(peer->fd);
+    for (int i = 0; i < 5; i++)
+        mr_loop_turn(peer->broker->loop, 1000);
+}
+
+static void asks(struct peer *peer, int16_t key, int16_t version, const void *request)
+{
+    const struct kafka_api *api = kafka_api_find(key);
+    struct mr_buf buf = {0};
+    struct wire_out out = kafka_api_out(&buf, api, version);
+
+    kafka_api_write_request(&out, api, ++peer->correlation, MR_STR("story"), request);
+    expect_int(out.splice_bytes, 0);
+    expect_ok(buf.err);
+    expect(write(peer->fd, buf.data, buf.length) == (ssize_t)buf.length);
+    wire_out_fini(&out);
+    mr_buf_fini(&buf);
+    for (int i = 0; i < 5; i++)
+        mr_loop_turn(peer->broker->loop, 0);
+}
+
+/* Whether an answer has come; the loop runs a while for it. */
+static bool has_answer(struct peer *peer, int turns)
+{
+    for (int i = 0; i < turns; i++) {
+        struct pollfd ready = {.fd = peer->fd, .events = POLLIN};
+        if (poll(&ready, 1, 0) == 1)
+            return true;
+        mr_loop_turn(peer->broker->loop, 1000);
+    }
+    return false;
+}
+
+static void reads_exactly(struct peer *peer, void *into, size_t length)
+{
+    size_t have = 0;
+    while (have < length) {
+        ssize_t got;
+        expect(has_answer(peer, 3000));
+        got = read(peer->fd, (char *)into + have, length - have);
+        expect(got > 0);
+        have += (size_t)got;
+    }
+}
+
+static void hears(struct peer *peer, int16_t key, int16_t version, void *response)
+{
+    uint8_t head[4];
+    size_t length;
+    char *frame;
+    int32_t correlation = 0;
+
+    reads_exactly(peer, head, 4);
+    length = broker_batch_be32(head);
+    frame = mr_arena_alloc(&peer->arena, length);
+    reads_exactly(peer, frame, length);
+    expect_ok(kafka_api_read_response(mr_str_of(frame, length), &peer->arena, kafka_api_find(key),
+                                      version, &correlation, response));
+}
+
+#define calls(peer, name, version, request, response)      \
+    (asks((peer), KAFKA_API_##name, (version), (request)), \
+     hears((peer), KAFKA_API_##name, (version), (response)))
+
+static void has_topic(struct peer *peer, const char *name, int32_t partitions)
+{
+    struct kafka_create_topics_request_topic topic = {
+        .name = mr_str_from(name), .num_partitions = partitions, .replication_factor = 1};
+    struct kafka_create_topics_request request = {.topics = {&topic, 1}, .timeout_ms = 1000};
+    struct kafka_create_topics_response response;
+
+    calls(peer, create_topics, 5, &request, &response);
+    expect_int(response.topics.items[0].error_code, 0);
+}
+
+/* ---- groups ---- */
+
+struct member {
+    struct peer *peer;
+    mr_str id, instance;
+    int32_t generation;
+    bool leads;
+};
+
+static void joins_begin(struct member *member)
+{
+    static struct kafka_join_group_protocol protocol = {MR_STR("range"), MR_STR("topics")};
+    struct kafka_join_group_request request = {
+        .group_id = MR_STR("billing"),
+        .session_timeout_ms = SESSION_MS,
+        .rebalance_timeout_ms = 30000,
+        .member_id = member->id,
+        .group_instance_id = member->instance,
+        .protocol_type = MR_STR("consumer"),
+        .protocols = {&protocol, 1},
+    };
+    asks(member->peer, KAFKA_API_join_group, 5, &request);
+}
+
+static int16_t joins_end(struct member *member, int32_t *count)
+{
+    struct kafka_join_group_response response;
+
+    hears(member->peer, KAFKA_API_join_group, 5, &response);
+    member->id = response.member_id;
+    member->generation = response.generation_id;
+    member->leads = mr_str_equal(response.leader, response.member_id);
+    *count = response.members.count;
+    return response.error_code;
+}
+
+static void syncs_begin(struct member *member, struct member *const *all, int32_t count)
+{
+    struct kafka_sync_group_assignment rows[4];
+    struct kafka_sync_group_request request = {.group_id = MR_STR("billing"),
+                                               .generation_id = member->generation,
+                                               .member_id = member->id,
+                                               .group_instance_id = member->instance};
+
+    for (int32_t i = 0; i < count; i++)
+        rows[i] = (struct kafka_sync_group_assignment){all[i]->id, all[i]->id};
+    request.assignments.items = rows;
+    request.assignments.count = member->leads ? count : 0;
+    asks(member->peer, KAFKA_API_sync_group, 3, &request);
+}
+
+static int16_t syncs_end(struct member *member)
+{
+    struct kafka_sync_group_response response;
+
+    hears(member->peer, KAFKA_API_sync_group, 3, &response);
+    if (response.error_code == 0)
+        expect_str(response.assignment, member->id);
+    return response.error_code;
+}
+
+static int16_t heartbeats(struct member *member)
+{
+    struct kafka_heartbeat_request request = {.group_id = MR_STR("billing"),
+                                              .generation_id = member->generation,
+                                              .member_id = member->id,
+                                              .group_instance_id = member->instance};
+    struct kafka_heartbeat_response response;
+
+    calls(member->peer, heartbeat, 3, &request, &response);
+    return response.error_code;
+}
+
+/* Gets its id by a first, refused join, as clients do. */
+static struct member *is_known(struct broker *b, const char *instance)
+{
+    struct member *member = mr_new(struct member);
+    int32_t count;
+
+    member->peer = given_peer(b);
+    member->id = MR_STR("");
+    member->instance = mr_str_from(instance);
+    if (instance == NULL) {
+        joins_begin(member);
+        expect_int(joins_end(member, &count), KAFKA_ERROR_MEMBER_ID_REQUIRED);
+        expect(member->id.length > 0);
+    }
+    return member;
+}
+
+static void become_stable(struct member *const *all, int32_t count)
+{
+    int32_t told;
+
+    for (int32_t i = 0; i < count; i++)
+        joins_begin(all[i]);
+    for (int32_t i = 0; i < count; i++) {
+        expect_int(joins_end(all[i], &told), 0);
+        expect_int(told, all[i]->leads ? count : 0);
+    }
+    for (int32_t i = 0; i < count; i++)
+        syncs_begin(all[i], all, count);
+    for (int32_t i = 0; i < count; i++)
+        expect_int(syncs_end(all[i]), 0);
+}
+
+STORY("one member joins, leads, and gets what it assigned to itself")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct member *ann = is_known(&b, NULL);
+    become_stable(&ann, 1);
+    expect(ann->leads);
+    expect_int(ann->generation, 1);
+    expect_int(heartbeats(ann), 0);
+    ann->generation = 7;
+    expect_int(heartbeats(ann), KAFKA_ERROR_ILLEGAL_GENERATION);
+    stops(&b);
+}
+
+STORY("a group goes on when one of its members falls silent")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct member *ann = is_known(&b, NULL), *bob = is_known(&b, NULL);
+    struct member *both[] = {ann, bob};
+    become_stable(both, 2);
+    int32_t generation = ann->generation;
+    for (int i = 0; i < 8; i++) {
+        passes(&b, 2000);
+        int16_t code = heartbeats(ann); /* bob says nothing */
+        if (code == KAFKA_ERROR_REBALANCE_IN_PROGRESS)
+            break;
+        expect_int(code, 0);
+    }
+    expect_int(heartbeats(ann), KAFKA_ERROR_REBALANCE_IN_PROGRESS);
+    expect_int(heartbeats(bob), KAFKA_ERROR_UNKNOWN_MEMBER_ID);
+    become_stable(&ann, 1);
+    expect_int(ann->generation, generation + 1);
+    stops(&b);
+}
+
+STORY("a new member starts a rebalance, which waits for the old ones, but not for ever")
+{
+    struct broker b;
+    int32_t count;
+    given_broker(t, &b);
+    struct member *ann = is_known(&b, NULL);
+    become_stable(&ann, 1);
+    struct member *bob = is_known(&b, NULL);
+    joins_begin(bob);
+    expect(!has_answer(bob->peer, 3));
+    expect_int(heartbeats(ann), KAFKA_ERROR_REBALANCE_IN_PROGRESS);
+    for (int i = 0; i < 20; i++) { /* ann is alive, but does not join: left out after 30 s */
+        passes(&b, 2000);
+        if (heartbeats(ann) == KAFKA_ERROR_UNKNOWN_MEMBER_ID)
+            break;
+    }
+    expect_int(heartbeats(ann), KAFKA_ERROR_UNKNOWN_MEMBER_ID);
+    expect_int(joins_end(bob, &count), 0);
+    expect_int(count, 1);
+    expect(bob->leads);
+    stops(&b);
+}
+
+STORY("a static member returns under its name without a rebalance, and locks its old self out")
+{
+    struct broker b;
+    int32_t count;
+    given_broker(t, &b);
+    struct member *ann = is_known(&b, "ann"), *bob = is_known(&b, "bob");
+    joins_begin(ann);
+    expect_int(joins_end(ann, &count), 0);
+    joins_begin(bob);
+    joins_begin(ann);
+    expect_int(joins_end(ann, &count), 0);
+    expect_int(joins_end(bob, &count), 0);
+    struct member *both[] = {ann, bob};
+    syncs_begin(ann, both, 2);
+    syncs_begin(bob, both, 2);
+    expect_int(syncs_end(ann), 0);
+    expect_int(syncs_end(bob), 0);
+    int32_t generation = bob->generation;
+    struct member *again = is_known(&b, "bob");
+    joins_begin(again);
+    expect_int(joins_end(again, &count), 0);
+    expect_int(again->generation, generation);
+    expect(!mr_str_equal(again->id, bob->id));
+    expect_int(heartbeats(ann), 0);
+    expect_int(heartbeats(again), 0);
+    expect_int(heartbeats(bob), KAFKA_ERROR_FENCED_INSTANCE_ID);
+    struct kafka_sync_group_request sync = {.group_id = MR_STR("billing"),
+                                            .generation_id = again->generation,
+                                            .member_id = again->id,
+                                            .group_instance_id = again->instance};
+    struct kafka_sync_group_response synced;
+    calls(again->peer, sync_group, 3, &sync, &synced);
+    expect_int(synced.error_code, 0);
+    expect_str(synced.assignment, bob->id); /* what the old self had */
+    stops(&b);
+}
+
+STORY("a group is there again after a restart, with its members and their time to speak up")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct member *ann = is_known(&b, NULL);
+    become_stable(&ann, 1);
+    stops(&b);
+    starts(&b);
+    ann->peer = given_peer(&b);
+    expect_int(heartbeats(ann), 0);
+    passes(&b, SESSION_MS + 1);
+    expect_int(heartbeats(ann), KAFKA_ERROR_UNKNOWN_MEMBER_ID);
+    stops(&b);
+}
+
+STORY("who has no protocol in common with the group is refused")
+{
+    struct broker b;
+    struct kafka_join_group_protocol protocol = {MR_STR("other"), MR_STR("x")};
+    struct kafka_join_group_request request = {.group_id = MR_STR("billing"),
+                                               .session_timeout_ms = SESSION_MS,
+                                               .rebalance_timeout_ms = 1000,
+                                               .protocol_type = MR_STR("consumer"),
+                                               .protocols = {&protocol, 1}};
+    struct kafka_join_group_response response;
+    given_broker(t, &b);
+    struct member *ann = is_known(&b, NULL);
+    become_stable(&ann, 1);
+    struct peer *peer = given_peer(&b);
+    calls(peer, join_group, 5, &request, &response);
+    expect_int(response.error_code, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL);
+    request.protocol_type = MR_STR("connect");
+    calls(peer, join_group, 5, &request, &response);
+    expect_int(response.error_code, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL);
+    request.session_timeout_ms = 1;
+    calls(peer, join_group, 5, &request, &response);
+    expect_int(response.error_code, KAFKA_ERROR_INVALID_SESSION_TIMEOUT);
+    stops(&b);
+}
+
+/* ---- transactions ---- */
+
+struct txn_peer {
+    struct peer *peer;
+    int64_t id;
+    int16_t epoch;
+    int32_t sequence[4];
+};
+
+static int16_t begins(struct broker *b, struct txn_peer *txn)
+{
+    struct kafka_init_producer_id_request request = {.transactional_id = MR_STR("mover"),
+                                                     .transaction_timeout_ms = 60000,
+                                                     .producer_id = -1,
+                                                     .producer_epoch = -1};
+    struct kafka_init_producer_id_response response;
+
+    *txn = (struct txn_peer){.peer = given_peer(b)};
+    calls(txn->peer, init_producer_id, 3, &request, &response);
+    txn->id = response.producer_id;
+    txn->epoch = response.producer_epoch;
+    return response.error_code;
+}
+
+static int16_t adds(struct txn_peer *txn, int32_t partition)
+{
+    struct kafka_add_partitions_to_txn_request_topic topic = {.name = MR_STR("money"),
+                                                              .partitions = {&partition, 1}};
+    struct kafka_add_partitions_to_txn_request request = {
+        MR_STR("mover"), txn->id, txn->epoch, {&topic, 1}};
+    struct kafka_add_partitions_to_txn_response response;
+
+    calls(txn->peer, add_partitions_to_txn, 2, &request, &response);
+    return response.results_by_topic.items[0].results_by_partition.items[0].partition_error_code;
+}
+
+static int16_t puts_value(struct txn_peer *txn, int32_t partition, const char *value)
+{
+    struct kafka_produce_request_partition row = {.index = partition};
+    struct kafka_produce_request_topic topic = {.name = MR_STR("money"),
+                                                .partition_data = {&row, 1}};
+    struct kafka_produce_request request = {MR_STR("mover"), -1, 1000, {&topic, 1}};
+    struct kafka_produce_response response;
+    struct kafka_builder builder;
+    struct mr_buf buf = {0};
+
+    kafka_records_begin(&builder, &buf);
+    kafka_records_append(&builder, 1700000000000, MR_STR("k"), mr_str_from(value), NULL, 0);
+    expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_NONE, 0, txn->id, txn->epoch,
+                                   txn->sequence[partition]++, true));
+    row.records.bytes = mr_buf_as_str(&buf);
+    calls(txn->peer, produce, 7, &request, &response);
+    mr_buf_fini(&buf);
+    return response.responses.items[0].partition_responses.items[0].error_code;
+}
+
+static void ends_begin(struct txn_peer *txn, bool commit)
+{
+    struct kafka_end_txn_request request = {MR_STR("mover"), txn->id, txn->epoch, commit};
+    asks(txn->peer, KAFKA_API_end_txn, 1, &request);
+}
+
+static int16_t ends(struct txn_peer *txn, bool commit)
+{
+    struct kafka_end_txn_response response;
+    ends_begin(txn, commit);
+    hears(txn->peer, KAFKA_API_end_txn, 1, &response);
+    return response.error_code;
+}
+
+/* The committed values of a partition, as a reader sees them who leaves out what was aborted. */
+static mr_str committed(struct broker *b, int32_t partition)
+{
+    struct peer *peer = given_peer(b);
+    struct kafka_fetch_request_partition row = {
+        .partition = partition, .current_leader_epoch = -1, .partition_max_bytes = 1 << 20};
+    struct kafka_fetch_request_topic topic = {.topic = MR_STR("money"), .partitions = {&row, 1}};
+    struct kafka_fetch_request request = {.replica_id = -1,
+                                          .max_bytes = 1 << 20,
+                                          .isolation_level = 1,
+                                          .session_epoch = -1,
+                                          .topics = {&topic, 1}};
+    struct kafka_fetch_response response;
+    struct kafka_fetch_response_partition *answer;
+    struct kafka_batch batch;
+    struct mr_buf text = {0};
+    mr_err err = MR_OK;
+    mr_str bytes;
+
+    calls(peer, fetch, 11, &request, &response);
+    answer = &response.responses.items[0].partitions.items[0];
+    expect_int(answer->error_code, 0);
+    bytes = answer->records.bytes;
+    while (kafka_records_next(&bytes, &batch, &err)) {
+        struct kafka_records records;
+        struct kafka_record record;
+        bool gone = kafka_batch_is_control(&batch);
+        for (int32_t i = 0; i < answer->aborted_transactions.count; i++)
+            gone = gone ||
+                   (answer->aborted_transactions.items[i].producer_id == batch.producer_id &&
+                    answer->aborted_transactions.items[i].first_offset == batch.base_offset);
+        expect_ok(kafka_records_open(&batch, &peer->arena, &records));
+        while (!gone && kafka_records_read(&records, &record))
+            mr_buf_printf(&text, "%.*s ", MR_STR_ARG(record.value));
+    }
+    expect_ok(err);
+    leaves(peer);
+    return mr_arena_str(&peer->arena, mr_buf_as_str(&text));
+}
+
+STORY("a committed transaction is seen by readers as soon as its producer is told")
+{
+    struct broker b;
+    struct txn_peer mover;
+    given_broker(t, &b);
+    has_topic(given_peer(&b), "money", 2);
+    expect_int(begins(&b, &mover), 0);
+    expect_int(puts_value(&mover, 0, "early"), KAFKA_ERROR_INVALID_TXN_STATE);
+    mover.sequence[0] = 0;
+    for (int i = 0; i < 3; i++) {
+        expect_int(adds(&mover, 0), 0);
+        expect_int(adds(&mover, 1), 0);
+        expect_int(puts_value(&mover, 0, "minus"), 0);
+        expect_int(puts_value(&mover, 1, "plus"), 0);
+        expect_int(ends(&mover, i != 1), 0);
+        expect_int(ends(&mover, i != 1), 0); /* a repeat changes nothing */
+        expect_int(ends(&mover, i == 1), KAFKA_ERROR_INVALID_TXN_STATE);
+        if (i == 0)
+            expect_str(committed(&b, 0), MR_STR("minus "));
+    }
+    expect_str(committed(&b, 0), MR_STR("minus minus "));
+    expect_str(committed(&b, 1), MR_STR("plus plus "));
+    stops(&b);
+}
+
+STORY(
+    "a transaction that was open at a kill goes on, and one of a lost producer is aborted in time")
+{
+    struct broker b;
+    struct txn_peer mover;
+    given_broker(t, &b);
+    has_topic(given_peer(&b), "money", 2);
+    expect_int(begins(&b, &mover), 0);
+    expect_int(adds(&mover, 0), 0);
+    expect_int(puts_value(&mover, 0, "one"), 0);
+    is_killed(&b);
+    mover.peer = given_peer(&b);
+    expect_str(committed(&b, 0), MR_STR(""));
+    expect_int(puts_value(&mover, 0, "two"), 0);
+    expect_int(ends(&mover, true), 0);
+    expect_str(committed(&b, 0), MR_STR("one two "));
+    expect_int(adds(&mover, 1), 0);
+    expect_int(puts_value(&mover, 1, "lost"), 0);
+    passes(&b, 61000);
+    for (int i = 0; i < 50; i++)
+        mr_loop_turn(b.loop, 1000);
+    expect_int(puts_value(&mover, 1, "late"), KAFKA_ERROR_INVALID_PRODUCER_EPOCH);
+    expect_int(ends(&mover, true), KAFKA_ERROR_INVALID_PRODUCER_EPOCH);
+    expect_str(committed(&b, 1), MR_STR(""));
+    stops(&b);
+}
+
+/* Runs the end of a transaction to its n-th turn, kills, starts again: all or nothing. */
+static bool is_killed_while_ending(struct story *t, int turns)
+{
+    struct broker b;
+    struct txn_peer mover;
+    struct kafka_end_txn_request request;
+    mr_str first, second;
+
+    given_broker(t, &b);
+    has_topic(given_peer(&b), "money", 2);
+    expect_int(begins(&b, &mover), 0);
+    for (int i = 0; i < 2; i++) {
+        expect_int(adds(&mover, i), 0);
+        expect_int(puts_value(&mover, i, "x"), 0);
+    }
+    request = (struct kafka_end_txn_request){MR_STR("mover"), mover.id, mover.epoch, true};
+    const struct kafka_api *api = kafka_api_find(KAFKA_API_end_txn);
+    struct mr_buf buf = {0};
+    struct wire_out out = kafka_api_out(&buf, api, 1);
+    kafka_api_write_request(&out, api, 99, MR_STR("story"), &request);
+    expect(write(mover.peer->fd, buf.data, buf.length) == (ssize_t)buf.length);
+    for (int i = 0; i < turns; i++)
+        mr_loop_turn(b.loop, i % 2 == 0 ? 0 : 300);
+    struct pollfd ready = {.fd = mover.peer->fd, .events = POLLIN};
+    bool told = poll(&ready, 1, 0) == 1;
+    is_killed(&b);
+    expect_int(begins(&b, &mover), 0); /* ends what was open */
+    first = committed(&b, 0);
+    second = committed(&b, 1);
+    expect_str(first, second);
+    if (told)
+        expect_str(first, MR_STR("x "));
+    expect_int(adds(&mover, 0), 0);
+    expect_int(puts_value(&mover, 0, "next"), 0);
+    expect_int(ends(&mover, true), 0);
+    expect(mr_str_ends(committed(&b, 0), MR_STR("next ")));
+    stops(&b);
+    snprintf(b.folder, sizeof(b.folder), "rm -rf %s/broker*", t->folder);
+    expect(system(b.folder) == 0);
+    return told;
+}
+
+STORY("a kill at any moment of a commit leaves all of it or nothing")
+{
+    int told = 0;
+    for (int turns = 0; turns < 24; turns++)
+        told += is_killed_while_ending(t, turns);
+    expect(told > 0 && told < 24);
+}
+
+STORY("a transaction that the coordinator forgot is aborted at the start, and its producer locked "
+      "out")
+{
+    struct broker b;
+    struct txn_peer mover;
+    char command[1200];
+    given_broker(t, &b);
+    has_topic(given_peer(&b), "money", 1);
+    expect_int(begins(&b, &mover), 0);
+    expect_int(adds(&mover, 0), 0);
+    expect_int(puts_value(&mover, 0, "orphan"), 0);
+    /* As after a loss of power: the data is on the disk, the coordinator's note of it is not. */
+    snprintf(command, sizeof(command),
+             "f=%s/topics/__transaction_state-0/00000000000000000000.log; "
+             "truncate -s $(($(stat -c %%s $f) - 1)) $f",
+             b.folder);
+    expect(system(command) == 0);
+    is_killed(&b);
+    expect_str(committed(&b, 0), MR_STR(""));
+    mover.peer = given_peer(&b);
+    expect(ends(&mover, true) != 0);
+    expect(puts_value(&mover, 0, "more") != 0);
+    expect_int(begins(&b, &mover), 0);
+    expect_int(adds(&mover, 0), 0);
+    expect_int(puts_value(&mover, 0, "kept"), 0);
+    expect_int(ends(&mover, true), 0);
+    expect_str(committed(&b, 0), MR_STR("kept "));
+    stops(&b);
+}
+
+/* ---- requests that are not as they should be ---- */
+
+static bool is_closed(struct peer *peer)
+{
+    char byte;
+    return has_answer(peer, 100) && read(peer->fd, &byte, 1) <= 0;
+}
+
+STORY("a request that cannot be read closes its connection and no other")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *good = given_peer(&b), *bad = given_peer(&b), *worse = given_peer(&b);
+    expect(write(bad->fd, "\x7f\xff\xff\xff garbage", 12) == 12);
+    expect(is_closed(bad));
+    expect(write(worse->fd, "\0\0\0\x0a\0\x03\0\x63\0\0\0\1\0\0", 14) == 14); /* Metadata 99 */
+    expect(is_closed(worse));
+    has_topic(good, "still", 1);
+    stops(&b);
+}
+
+STORY("an ApiVersions request newer than ours is answered in version 0")
+{
+    struct broker b;
+    struct kafka_api_versions_response response;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    expect(write(peer->fd, "\0\0\0\x0b\0\x12\0\x63\0\0\0\1\0\0\0", 15) == 15);
+    hears(peer, KAFKA_API_api_versions, 0, &response);
+    expect_int(response.error_code, KAFKA_ERROR_UNSUPPORTED_VERSION);
+    expect(response.api_keys.count > 20);
+    expect_int(response.api_keys.items[0].min_version, 0);
+    stops(&b);
+}
+
+STORY("a damaged catalog is a sentence, not a fresh start")
+{
+    struct broker b;
+    struct broker_options options;
+    struct broker_server *server = NULL;
+    char path[400];
+    given_broker(t, &b);
+    has_topic(given_peer(&b), "precious", 1);
+    stops(&b);
+    snprintf(path, sizeof(path), "%s/catalog", b.folder);
+    expect(truncate(path, 60) == 0);
+    options = (struct broker_options){.folder = mr_str_from(b.folder)};
+    b.loop = mr_loop_new("log", &b.clock);
+    b.disk = mr_disk_new(1);
+    expect_err(broker_server_open(b.loop, b.disk, &options, &server), MR_CORRUPT);
+    expect(strstr(mr_why(), "catalog") != NULL);
+    mr_disk_free(b.disk);
+    mr_loop_free(b.loop);
+}
