@@ -102,7 +102,6 @@ static void close_producer(struct registry_server *server)
 static void unready(struct registry_server *server)
 {
     server->ready = false;
-    close_producer(server);
     if (!server->closing)
         mr_timer_start(server->loop, &server->retry, 0);
 }
@@ -192,7 +191,6 @@ static void retry_later(struct registry_server *server)
         mr_log(MR_LOG_WARN, "registry", "topic _schemas at %.*s: %s; trying again",
                MR_STR_ARG(server->kafka_address), mr_why());
     server->reported = true;
-    close_producer(server);
     mr_timer_start(server->loop, &server->retry, RETRY_US);
 }
 
@@ -270,6 +268,7 @@ static void load(struct registry_server *server)
         .config_count = mr_count_of(configs),
     };
 
+    close_producer(server); /* of an earlier try; here and not in its own answer */
     server->pending++;
     kafka_admin_create_topics(server->kafka, &topic, 1, made, server);
 }
