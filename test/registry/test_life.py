@@ -71,3 +71,19 @@ def test_many_clients_at_once_get_one_id_each(start, folder, stories):
         else:
             assert answer.status_code == 409
     assert len(set(ids.values())) == len(ids)
+
+
+def test_it_goes_on_when_the_log_comes_back(start, folder, stories):
+    offset = stories.free_offset()
+    broker, _, url = start_both(start, folder, offset)
+    stories.wait_for(lambda: answers(url))
+    first = post(url, "a", USER).json()["id"]
+    broker.kill()
+    assert requests.get(f"{url}/schemas/ids/{first}", timeout=2).status_code == 200
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        task = pool.submit(post, url, "b", {**USER, "name": "other"})
+        time.sleep(0.5)
+        start("broker", "--data", folder / "broker", "--port-offset", offset)
+        answer = task.result()
+    assert answer.status_code == 200 and answer.json()["id"] == first + 1
+    assert requests.get(f"{url}/subjects", timeout=5).json() == ["a", "b"]
