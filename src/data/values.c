@@ -115,7 +115,7 @@ static void json_base64(struct mr_buf *out, mr_str bytes)
     mr_buf_u8(out, '"');
 }
 
-/* Spark's default pattern: yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]. */
+/* ISO 8601 with milliseconds and, for an instant, the zone, as Spark's default pattern says. */
 static void json_timestamp(struct mr_buf *out, const struct data_column *column, uint32_t row)
 {
     char text[DATA_TEXT_BYTES];

@@ -303,7 +303,15 @@ static void print_intro(struct mr_buf *out)
         "`max`,\n"
         "`first` (`first_value`, `any_value`), `last` (`last_value`), `bool_and` (`every`), "
         "`bool_or`\n"
-        "(`any`, `some`), each with `FILTER (WHERE ...)`.\n");
+        "(`any`, `some`), each with `FILTER (WHERE ...)`.\n\n"
+        "Where an answer may differ from Spark's: time zones by name are not there, only UTC and\n"
+        "offsets; a text of a time without a date casts to NULL, not to today; a text that only "
+        "Spark's\n"
+        "older parser would take is NULL, not an error; regular expressions are PCRE2's; `exp`, "
+        "`cosh`\n"
+        "and the like are the C library's, so the last digit may differ; in ANSI mode casts, "
+        "arithmetic\n"
+        "and indexes raise errors, but implicit casts stay those of ANSI off.\n");
 }
 
 void sql_print_docs(struct mr_buf *out)
