@@ -20,7 +20,7 @@ static void read_key(const uint8_t *data, size_t size)
     struct data_column *column = data_column_new(&arena, type, 1);
     struct mr_in in = mr_in_of(data, size);
     engine_key_read(&in, &arena, column, 0);
-    if (in.err == MR_OK && mr_in_left(&in) == 0) {      /* what is read whole is written the same */
+    if (in.err == MR_OK && mr_in_left(&in) == 0) { /* what is read whole is written the same */
         struct mr_buf back = {0};
         engine_key_write(&back, column, 0);
         in = mr_in_str(mr_buf_as_str(&back));

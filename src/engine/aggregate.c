@@ -16,17 +16,17 @@
 struct aggregate {
     struct engine_op op;
     const struct sql_node *node;
-    bool watermarked;                   /* its windows close */
+    bool watermarked; /* its windows close */
     bool append;
-    struct engine_eval **keys;          /* NULL for the window's */
-    struct engine_eval *time;           /* of the window, or NULL */
-    struct engine_eval ***args;         /* by aggregate */
-    struct engine_eval **filters;       /* by aggregate; NULL: none */
+    struct engine_eval **keys;    /* NULL for the window's */
+    struct engine_eval *time;     /* of the window, or NULL */
+    struct engine_eval ***args;   /* by aggregate */
+    struct engine_eval **filters; /* by aggregate; NULL: none */
     const struct data_column **key_columns;
     const struct data_column ***arg_columns;
     const struct data_column **filter_columns;
     struct mr_buf key;
-    struct mr_arena arena;              /* of the chunk that goes out */
+    struct mr_arena arena; /* of the chunk that goes out */
 };
 
 /* ---- windows ---- */
@@ -80,7 +80,8 @@ static mr_err fold_row(struct aggregate *self, struct engine_rows *rows, uint16_
         group->time_us_max = time_us;
     group->row_count++;
     for (uint32_t i = 0; i < self->node->aggregate.aggregate_count; i++) {
-        const struct data_column *filter = self->filters[i] == NULL ? NULL : self->filter_columns[i];
+        const struct data_column *filter = self->filters[i] == NULL ? NULL
+                                                                    : self->filter_columns[i];
         if (filter != NULL &&
             (filter->type->kind == DATA_NULL || !filter->valid[row] || !filter->bools[row]))
             continue;
@@ -138,8 +139,8 @@ static mr_err aggregate_push(struct engine_op *op, struct engine_rows *rows)
 }
 
 /* ---- groups out ---- */
-static void read_window(const struct sql_window *window, struct mr_in *in, struct data_column *column,
-                        uint32_t row)
+static void read_window(const struct sql_window *window, struct mr_in *in,
+                        struct data_column *column, uint32_t row)
 {
     int64_t start = (int64_t)mr_in_le64(in);
     column->valid[row] = 1;
@@ -147,7 +148,8 @@ static void read_window(const struct sql_window *window, struct mr_in *in, struc
     column->fields[0]->longs[row] = start;
     column->fields[1]->longs[row] = start + window->size_us;
 }
-static mr_err emit_groups(struct aggregate *self, struct engine_group *const *groups, uint16_t count)
+static mr_err emit_groups(struct aggregate *self, struct engine_group *const *groups,
+                          uint16_t count)
 {
     const struct sql_node *node = self->node;
     uint32_t key_count = node->aggregate.key_count;
@@ -161,7 +163,8 @@ static mr_err emit_groups(struct aggregate *self, struct engine_group *const *gr
         const struct engine_group *group = groups[row];
         struct mr_in in = mr_in_str(engine_groups_key(self->op.flow->groups, group));
         if (node->aggregate.window != NULL)
-            read_window(node->aggregate.window, &in, chunk->columns[node->aggregate.window->key], row);
+            read_window(node->aggregate.window, &in, chunk->columns[node->aggregate.window->key],
+                        row);
         for (uint32_t i = 0; i < key_count; i++)
             if (self->keys[i] != NULL)
                 engine_key_read(&in, &self->arena, chunk->columns[i], row);

@@ -9,7 +9,7 @@
 
 #include "engine/stream.h"
 
-enum { UNKNOWN_US = 5000000 };          /* how long an unknown schema id is not asked for again */
+enum { UNKNOWN_US = 5000000 }; /* how long an unknown schema id is not asked for again */
 
 /* ---- fetched ---- */
 void engine_batch_records(void *context, struct kafka_fetched *fetched)
@@ -83,7 +83,8 @@ static void count_record(struct engine_run *run, const struct engine_record *rec
     run->place.slots[record->slot].offset = record->offset + 1;
     run->place.totals.records_in++;
     run->batch_rows++;
-    run->batch_bytes += (int64_t)(record->key.length + record->value.length + record->headers.length);
+    run->batch_bytes += (int64_t)(record->key.length + record->value.length +
+                                  record->headers.length);
 }
 /* Which schema wrote the value: MR_OK with *id and the value behind the frame. MR_CORRUPT: no frame. */
 static mr_err frame_of(struct engine_run *run, mr_str *value, int32_t *id)
@@ -122,7 +123,7 @@ static bool schema_of(struct engine_run *run, int32_t id, const struct schemas_s
         run->unknown.count = 0;
     if (is_unknown(run, id))
         return true;
-    *mr_array_add(&run->unknown) = id;      /* the answer takes it back when it is known */
+    *mr_array_add(&run->unknown) = id; /* the answer takes it back when it is known */
     run->asking = true;
     run->request.done = on_schema;
     schemas_client_get(run->engine->schemas, id, &run->request);
@@ -133,7 +134,8 @@ static void bury_frame(struct engine_run *run, const struct engine_record *recor
 {
     char why[200];
     if (schema != NULL)
-        snprintf(why, sizeof(why), "schema %d is %.*s, expected Avro", id, MR_STR_ARG(schema->type));
+        snprintf(why, sizeof(why), "schema %d is %.*s, expected Avro", id,
+                 MR_STR_ARG(schema->type));
     else if (id >= 0)
         snprintf(why, sizeof(why), "the registry knows no schema %d", id);
     else
@@ -241,8 +243,8 @@ static mr_err write_rows(struct engine_run *run, struct engine_rows *rows)
             return err;
         bury_marked(run, rows);
         if (!run->after)
-            *(sink->table ? &run->place.totals.rows : &run->place.totals.records_out) +=
-                rows->chunk->row_count;
+            *(sink->table ? &run->place.totals.rows
+                          : &run->place.totals.records_out) += rows->chunk->row_count;
     }
     return MR_OK;
 }

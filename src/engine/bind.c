@@ -113,8 +113,8 @@ mr_err engine_bind_input(struct mr_arena *arena, const struct engine_stream_spec
     if (count == 0)
         return mr_fail(MR_INVALID, "the SQL reads no stream: expected FROM and a stream's name");
     if (count > 1)
-        return mr_fail(MR_UNSUPPORTED, "the SQL reads %zu streams (%.*s, %.*s): expected one", count,
-                       MR_STR_ARG(names[0]), MR_STR_ARG(names[1]));
+        return mr_fail(MR_UNSUPPORTED, "the SQL reads %zu streams (%.*s, %.*s): expected one",
+                       count, MR_STR_ARG(names[0]), MR_STR_ARG(names[1]));
     struct mr_buf known = {0};
     for (size_t i = 0; i < spec->input_count; i++) {
         if (mr_str_equal_nocase(spec->inputs[i].topic, names[0])) {
@@ -124,8 +124,8 @@ mr_err engine_bind_input(struct mr_arena *arena, const struct engine_stream_spec
         }
         mr_buf_printf(&known, "%s%.*s", i == 0 ? "" : ", ", MR_STR_ARG(spec->inputs[i].topic));
     }
-    err = mr_fail(MR_INVALID, "there is no stream %.*s; expected one of: %.*s", MR_STR_ARG(names[0]),
-                  MR_STR_ARG(mr_buf_as_str(&known)));
+    err = mr_fail(MR_INVALID, "there is no stream %.*s; expected one of: %.*s",
+                  MR_STR_ARG(names[0]), MR_STR_ARG(mr_buf_as_str(&known)));
     mr_buf_fini(&known);
     return err;
 }
@@ -220,15 +220,17 @@ static void bind_aggregate(struct engine_bound *bound, struct engine_mistakes *m
         return;
     const struct sql_window *window = bound->aggregate->aggregate.window;
     if (bound->watermark_column < 0)
-        engine_bind_mistake(mistakes, ENGINE_MISTAKE_MODE, 0,
-                            "mode append emits a window when the watermark passes its end, and %.*s "
-                            "has no watermark: give it one, or say `mode: update`",
-                            MR_STR_ARG(bound->input->topic));
+        engine_bind_mistake(
+            mistakes, ENGINE_MISTAKE_MODE, 0,
+            "mode append emits a window when the watermark passes its end, and %.*s "
+            "has no watermark: give it one, or say `mode: update`",
+            MR_STR_ARG(bound->input->topic));
     else if (window == NULL || window->scan_column != bound->watermark_column)
-        engine_bind_mistake(mistakes, ENGINE_MISTAKE_MODE, 0,
-                            "mode append needs GROUP BY window(%.*s, ...) on the watermark's column: "
-                            "without it no group is ever complete; or say `mode: update`",
-                            MR_STR_ARG(bound->input->watermark_column));
+        engine_bind_mistake(
+            mistakes, ENGINE_MISTAKE_MODE, 0,
+            "mode append needs GROUP BY window(%.*s, ...) on the watermark's column: "
+            "without it no group is ever complete; or say `mode: update`",
+            MR_STR_ARG(bound->input->watermark_column));
 }
 
 /* ---- keys and rules ---- */
@@ -276,8 +278,7 @@ static void bind_keys(struct engine_bound *bound, struct mr_arena *arena,
         if (!same || input->key_count == 0)
             continue;
         int32_t origin = column_origin(bound->plan->root, (uint32_t)column);
-        same = origin >= 0 &&
-               mr_str_equal_nocase(bound->seen->fields[origin].name, input->keys[i]);
+        same = origin >= 0 && mr_str_equal_nocase(bound->seen->fields[origin].name, input->keys[i]);
     }
     bound->deletes = bound->aggregate == NULL && (spec->key_count == 0 || same);
 }
@@ -291,8 +292,8 @@ static void bind_require(struct engine_bound *bound, struct mr_arena *arena,
         struct engine_require *require = &bound->require[bound->require_count];
         int column = data_type_field(bound->row, pair->name);
         if (column < 0) {
-            engine_bind_mistake(mistakes, ENGINE_MISTAKE_REQUIRE, i, "the result has no column %.*s",
-                                MR_STR_ARG(pair->name));
+            engine_bind_mistake(mistakes, ENGINE_MISTAKE_REQUIRE, i,
+                                "the result has no column %.*s", MR_STR_ARG(pair->name));
             continue;
         }
         *require = (struct engine_require){.column = (uint32_t)column};
@@ -300,7 +301,8 @@ static void bind_require(struct engine_bound *bound, struct mr_arena *arena,
                                         MR_STR_ARG(pair->value));
         if (!mr_str_equal_nocase(pair->value, MR_STR("not_null"))) {
             struct sql_expr *condition;
-            if (sql_bind_expr(arena, pair->value, bound->row, &bound->settings, &condition) != MR_OK) {
+            if (sql_bind_expr(arena, pair->value, bound->row, &bound->settings, &condition) !=
+                MR_OK) {
                 engine_bind_mistake(mistakes, ENGINE_MISTAKE_REQUIRE, i, "%s", mr_why());
                 continue;
             }

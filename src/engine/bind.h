@@ -6,21 +6,21 @@
 #include "engine/engine.h"
 
 struct engine_require {
-    uint32_t column;                    /* of the result, for "not_null" */
-    const struct sql_expr *condition;   /* over the result's columns; NULL: not_null */
-    mr_str rule;                        /* as a person reads it */
+    uint32_t column;                  /* of the result, for "not_null" */
+    const struct sql_expr *condition; /* over the result's columns; NULL: not_null */
+    mr_str rule;                      /* as a person reads it */
 };
 struct engine_bound {
     const struct engine_stream_spec *spec;
-    const struct engine_input *input;   /* the one that the SQL reads */
+    const struct engine_input *input; /* the one that the SQL reads */
     struct sql_settings settings;
     struct sql_plan *plan;
-    const struct data_type *wire;       /* the input's columns as they lie in the records */
-    const struct data_type *seen;       /* the same with `types:` applied: what the SQL sees */
-    const struct data_type *row;        /* the result's columns */
-    const struct sql_node *aggregate;   /* the plan's aggregation, or NULL */
-    int32_t watermark_column;           /* of the scan; -1: none */
-    uint32_t *keys;                     /* result columns */
+    const struct data_type *wire;     /* the input's columns as they lie in the records */
+    const struct data_type *seen;     /* the same with `types:` applied: what the SQL sees */
+    const struct data_type *row;      /* the result's columns */
+    const struct sql_node *aggregate; /* the plan's aggregation, or NULL */
+    int32_t watermark_column;         /* of the scan; -1: none */
+    uint32_t *keys;                   /* result columns */
     uint32_t key_count;
     /* Whether a null value's key is a key of the result: known to be, or not known to be otherwise. */
     bool deletes;

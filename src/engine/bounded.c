@@ -33,13 +33,14 @@ static mr_err take_rows(void *context, struct engine_rows *rows)
     }
     return MR_OK;
 }
-static void take_dead(void *context, const struct engine_rows *rows, uint32_t row, const char *place,
-                      mr_str why)
+static void take_dead(void *context, const struct engine_rows *rows, uint32_t row,
+                      const char *place, mr_str why)
 {
     struct bounded *self = context;
     const struct engine_record *record = engine_rows_record(rows, row);
     struct mr_buf text = {0};
-    mr_buf_printf(&text, "{\"row\": %lld, \"place\": ", record == NULL ? -1 : (long long)record->offset);
+    mr_buf_printf(&text,
+                  "{\"row\": %lld, \"place\": ", record == NULL ? -1 : (long long)record->offset);
     mr_buf_json(&text, mr_str_from(place));
     mr_buf_cstr(&text, ", \"reason\": ");
     mr_buf_json(&text, why);
@@ -97,7 +98,7 @@ mr_err engine_run_bounded(struct mr_arena *arena, const struct engine_stream_spe
     struct bounded self = {.arena = arena};
     for (size_t i = 0; i < spec->input_count; i++) {
         inputs[i] = spec->inputs[i];
-        inputs[i].json = true;          /* the given rows are */
+        inputs[i].json = true; /* the given rows are */
     }
     json.inputs = inputs;
     mr_err err = engine_bind(arena, &json, NULL, &mistakes, &bound);

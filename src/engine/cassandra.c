@@ -9,13 +9,20 @@ mr_err engine_cassandra_type(struct mr_arena *arena, const struct data_type *typ
                              const struct cql_type **out)
 {
     static const enum cql_type_id scalars[] = {
-        [DATA_NULL] = CQL_TYPE_TEXT,           [DATA_BOOLEAN] = CQL_TYPE_BOOLEAN,
-        [DATA_BYTE] = CQL_TYPE_TINYINT,        [DATA_SHORT] = CQL_TYPE_SMALLINT,
-        [DATA_INT] = CQL_TYPE_INT,             [DATA_LONG] = CQL_TYPE_BIGINT,
-        [DATA_DECIMAL] = CQL_TYPE_DECIMAL,     [DATA_FLOAT] = CQL_TYPE_FLOAT,
-        [DATA_DOUBLE] = CQL_TYPE_DOUBLE,       [DATA_STRING] = CQL_TYPE_TEXT,
-        [DATA_BINARY] = CQL_TYPE_BLOB,         [DATA_DATE] = CQL_TYPE_DATE,
-        [DATA_TIMESTAMP] = CQL_TYPE_TIMESTAMP, [DATA_TIMESTAMP_NTZ] = CQL_TYPE_TIMESTAMP,
+        [DATA_NULL] = CQL_TYPE_TEXT,
+        [DATA_BOOLEAN] = CQL_TYPE_BOOLEAN,
+        [DATA_BYTE] = CQL_TYPE_TINYINT,
+        [DATA_SHORT] = CQL_TYPE_SMALLINT,
+        [DATA_INT] = CQL_TYPE_INT,
+        [DATA_LONG] = CQL_TYPE_BIGINT,
+        [DATA_DECIMAL] = CQL_TYPE_DECIMAL,
+        [DATA_FLOAT] = CQL_TYPE_FLOAT,
+        [DATA_DOUBLE] = CQL_TYPE_DOUBLE,
+        [DATA_STRING] = CQL_TYPE_TEXT,
+        [DATA_BINARY] = CQL_TYPE_BLOB,
+        [DATA_DATE] = CQL_TYPE_DATE,
+        [DATA_TIMESTAMP] = CQL_TYPE_TIMESTAMP,
+        [DATA_TIMESTAMP_NTZ] = CQL_TYPE_TIMESTAMP,
     };
     const struct cql_type *key, *element;
     mr_err err;
@@ -35,8 +42,8 @@ mr_err engine_cassandra_type(struct mr_arena *arena, const struct data_type *typ
             *out = cql_type_frozen(arena, cql_type_map(arena, key, element));
         return err;
     case DATA_STRUCT: {
-        const struct cql_type **fields =
-            mr_arena_array(arena, const struct cql_type *, type->field_count);
+        const struct cql_type **fields = mr_arena_array(arena, const struct cql_type *,
+                                                        type->field_count);
         for (uint32_t i = 0; i < type->field_count; i++)
             if ((err = engine_cassandra_type(arena, type->fields[i].type, &fields[i])) != MR_OK)
                 return err;
@@ -81,7 +88,8 @@ static struct reach reach_of(enum data_kind kind)
     case DATA_INT:
         return (struct reach){WHOLE | REAL, BIT(TINYINT) | BIT(SMALLINT)};
     case DATA_LONG:
-        return (struct reach){WHOLE | REAL | BIT(TIME), BIT(TINYINT) | BIT(SMALLINT) | BIT(INT) | BIT(TIME)};
+        return (struct reach){WHOLE | REAL | BIT(TIME),
+                              BIT(TINYINT) | BIT(SMALLINT) | BIT(INT) | BIT(TIME)};
     case DATA_DECIMAL:
         return (struct reach){BIT(DECIMAL), 0};
     case DATA_FLOAT:
@@ -118,7 +126,8 @@ bool engine_cassandra_fits(const struct data_type *from, const struct cql_type *
                engine_cassandra_fits(from->element, to->args[1], fallible);
     if ((to->id == CQL_TYPE_TUPLE || to->id == CQL_TYPE_UDT) && from->kind == DATA_STRUCT) {
         for (uint32_t i = 0; i < from->field_count; i++)
-            if (i >= to->arg_count || !engine_cassandra_fits(from->fields[i].type, to->args[i], fallible))
+            if (i >= to->arg_count ||
+                !engine_cassandra_fits(from->fields[i].type, to->args[i], fallible))
                 return false;
         return true;
     }
@@ -168,7 +177,10 @@ static bool in_range(int64_t value, int bits)
 }
 static bool put_whole(struct mr_buf *out, enum cql_type_id to, int64_t value, const char **why)
 {
-    int bits = to == CQL_TYPE_TINYINT ? 8 : to == CQL_TYPE_SMALLINT ? 16 : to == CQL_TYPE_INT ? 32 : 64;
+    int bits = to == CQL_TYPE_TINYINT    ? 8
+               : to == CQL_TYPE_SMALLINT ? 16
+               : to == CQL_TYPE_INT      ? 32
+                                         : 64;
     if (to == CQL_TYPE_VARINT)
         put_varint(out, value);
     else if (to == CQL_TYPE_DECIMAL)
@@ -239,8 +251,8 @@ static int64_t floor_ms(int64_t us)
     return us / 1000 - (us % 1000 < 0);
 }
 /* A [bytes] inside a collection: length, then the value; -1 for NULL. */
-static bool put_element(struct mr_buf *out, const struct cql_type *to, const struct data_column *column,
-                        uint32_t row, const char **why)
+static bool put_element(struct mr_buf *out, const struct cql_type *to,
+                        const struct data_column *column, uint32_t row, const char **why)
 {
     size_t at = out->length;
     mr_buf_be32(out, (uint32_t)-1);
@@ -251,8 +263,8 @@ static bool put_element(struct mr_buf *out, const struct cql_type *to, const str
     mr_buf_patch_be32(out, at, (uint32_t)(out->length - at - 4));
     return true;
 }
-static bool put_slice(struct mr_buf *out, const struct cql_type *to, const struct data_column *column,
-                      uint32_t row, const char **why)
+static bool put_slice(struct mr_buf *out, const struct cql_type *to,
+                      const struct data_column *column, uint32_t row, const char **why)
 {
     uint32_t start = column->starts[row], count = column->lengths[row];
     mr_buf_be32(out, count);

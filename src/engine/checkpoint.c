@@ -29,7 +29,7 @@ static void finish(struct engine_run *run)
     struct engine_stream *stream = run->stream;
     keep_state(run);
     run->closing = run->batch = run->after = false;
-    stream->state = ENGINE_RUNNING;
+    engine_stream_set(stream, ENGINE_RUNNING);
     stream->checkpoints++;
     stream->checkpoint_us = mr_clock_mono_us(mr_loop_clock(run->loop)) - run->batch_us;
     note_latency(run);
@@ -98,7 +98,8 @@ static mr_err send_offsets(struct engine_run *run)
 {
     const struct engine_place *place = &run->place;
     mr_str prefix = run->engine->options.group_prefix;
-    struct kafka_offset *offsets = mr_arena_array(&run->chunk, struct kafka_offset, place->slot_count);
+    struct kafka_offset *offsets = mr_arena_array(&run->chunk, struct kafka_offset,
+                                                  place->slot_count);
     size_t count = 0;
     for (size_t i = 0; i < place->slot_count; i++)
         if (place->slots[i].offset >= 0)
@@ -137,7 +138,7 @@ static void flush_sinks(struct engine_run *run, void (*flushed)(struct engine_ru
 void engine_checkpoint_begin(struct engine_run *run)
 {
     run->closing = true;
-    run->stream->state = ENGINE_CHECKPOINTING;
+    engine_stream_set(run->stream, ENGINE_CHECKPOINTING);
     mr_err err = engine_flow_end(run->flow);
     if (err == MR_OK)
         err = write_state(run);

@@ -18,8 +18,8 @@ static void append(struct engine_run *run, int64_t time_ms, mr_str key, mr_str v
     if (err != MR_OK)
         engine_run_fail(run, err);
 }
-void engine_dead_record(struct engine_run *run, const struct engine_record *record, const char *place,
-                        mr_str why)
+void engine_dead_record(struct engine_run *run, const struct engine_record *record,
+                        const char *place, mr_str why)
 {
     struct kafka_header headers[HEADERS_MAX];
     char partition[16], offset[24];

@@ -5,6 +5,11 @@
 
 #include "engine/stream.h"
 
+enum {
+    PATIENCE_US = 2000000, /* then a status says what is waited for */
+    CLOSE_US = 10000000,   /* for the last checkpoints; then the streams end without */
+};
+
 const char *engine_state_word(enum engine_state state)
 {
     static const char *const words[] = {
@@ -72,7 +77,8 @@ static struct engine_stream *find_or_answer(struct call *call)
 {
     struct engine_stream *stream = find(call->engine, call->name);
     if (stream == NULL)
-        answer(call->reply, mr_fail(MR_NOT_FOUND, "there is no stream %.*s", MR_STR_ARG(call->name)));
+        answer(call->reply,
+               mr_fail(MR_NOT_FOUND, "there is no stream %.*s", MR_STR_ARG(call->name)));
     return stream;
 }
 
@@ -88,8 +94,8 @@ static void make_counters(struct engine_stream *stream)
         [ENGINE_COUNTER_LAG] = MR_METRIC_STREAM_LAG,
         [ENGINE_COUNTER_LATENCY] = MR_METRIC_STREAM_LATENCY,
     };
-    mr_str labels =
-        mr_arena_printf(&stream->arena, "stream=\"%.*s\"", MR_STR_ARG(stream->spec->name));
+    mr_str labels = mr_arena_printf(&stream->arena, "stream=\"%.*s\"",
+                                    MR_STR_ARG(stream->spec->name));
     for (size_t i = 0; i < mr_count_of(metrics); i++)
         stream->counters[i] = mr_counter_get(metrics[i], labels);
 }
@@ -107,7 +113,7 @@ static void carry_start(struct call *call)
     }
     struct engine_stream *stream = mr_new(struct engine_stream);
     stream->engine = engine;
-    stream->arena = call->arena;        /* with the spec in it */
+    stream->arena = call->arena; /* with the spec in it */
     mr_arena_init(&call->arena);
     stream->spec = call->spec;
     stream->watermark_us = INT64_MIN;
@@ -142,6 +148,20 @@ void engine_start(struct engine *engine, const struct engine_stream_spec *spec,
 }
 
 /* ---- status ---- */
+/* What a stream says of itself: its last trouble, or what keeps it longer than usual. */
+static mr_str trouble_of(struct engine_stream *stream, struct mr_arena *arena)
+{
+    int64_t age_us = mr_loop_now_us(stream->engine->loop) - stream->state_us;
+    if (stream->error[0] != 0 || age_us < PATIENCE_US || stream->run == NULL)
+        return mr_arena_str(arena, mr_str_from(stream->error));
+    if (stream->state == ENGINE_STARTING)
+        return mr_arena_printf(arena, "has waited %lld s for %s", (long long)(age_us / 1000000),
+                               engine_start_word(stream->run));
+    if (stream->state == ENGINE_CHECKPOINTING)
+        return mr_arena_printf(arena, "has waited %lld s for its checkpoint",
+                               (long long)(age_us / 1000000));
+    return MR_STR("");
+}
 static void fill_status(struct engine_stream *stream, struct mr_arena *arena,
                         struct engine_status *out)
 {
@@ -149,9 +169,9 @@ static void fill_status(struct engine_stream *stream, struct mr_arena *arena,
     *out = (struct engine_status){
         .name = mr_arena_str(arena, stream->spec->name),
         .state = stream->state,
-        .error = mr_arena_str(arena, mr_str_from(stream->error)),
+        .error = trouble_of(stream, arena),
         .position_count = stream->position_count,
-        .lag = mr_counter_read(stream->counters[ENGINE_COUNTER_LAG]),
+        .lag = stream->lag,
         .records_in = stream->totals.records_in,
         .records_out = stream->totals.records_out,
         .rows = stream->totals.rows,
@@ -183,11 +203,13 @@ static void carry_status(struct call *call)
         answer(reply, MR_OK);
         return;
     }
-    for (struct engine_stream *stream = call->engine->streams; stream != NULL; stream = stream->next)
+    for (struct engine_stream *stream = call->engine->streams; stream != NULL;
+         stream = stream->next)
         count++;
     reply->statuses = mr_arena_array(&reply->arena, struct engine_status, count);
     reply->status_count = count;
-    for (struct engine_stream *stream = call->engine->streams; stream != NULL; stream = stream->next)
+    for (struct engine_stream *stream = call->engine->streams; stream != NULL;
+         stream = stream->next)
         fill_status(stream, &reply->arena, &reply->statuses[--count]); /* the oldest first */
     answer(reply, MR_OK);
 }
@@ -203,7 +225,8 @@ static void carry_pause(struct call *call)
     if (stream == NULL)
         return;
     if (stream->paused != NULL) {
-        answer(call->reply, mr_fail(MR_CONFLICT, "stream %.*s is being paused", MR_STR_ARG(call->name)));
+        answer(call->reply,
+               mr_fail(MR_CONFLICT, "stream %.*s is being paused", MR_STR_ARG(call->name)));
         return;
     }
     stream->pause = true;
@@ -214,7 +237,7 @@ static void carry_pause(struct call *call)
     }
     mr_timer_stop(&stream->retry);
     if (stream->state == ENGINE_WAITING)
-        stream->state = ENGINE_PAUSED;
+        engine_stream_set(stream, ENGINE_PAUSED);
     answer(call->reply, MR_OK);
 }
 static void carry_resume(struct call *call)
@@ -268,7 +291,8 @@ mr_err engine_open(struct mr_loop *loop, struct mr_disk *disk, const struct engi
                    struct engine **out)
 {
     if (options->kafka.length == 0 || options->registry.length == 0 || options->folder.length == 0)
-        return mr_fail(MR_INVALID, "the engine needs the addresses of Kafka and a registry, and a folder");
+        return mr_fail(MR_INVALID,
+                       "the engine needs the addresses of Kafka and a registry, and a folder");
     struct engine *engine = mr_new(struct engine);
     struct mr_arena *arena = &engine->arena;
     mr_arena_init(arena);
@@ -308,6 +332,7 @@ void engine_release(struct engine *engine)
     if (engine->closed == NULL || engine->streams != NULL || engine->runs > 0 ||
         engine->restoring != NULL || engine->flushing || engine->last.work != NULL)
         return;
+    mr_timer_stop(&engine->patience);
     schemas_client_free(engine->schemas);
     engine->last = (struct mr_job){.work = close_work, .done = close_done, .loop = engine->loop};
     mr_disk_submit(engine->disk, &engine->last);
@@ -321,11 +346,25 @@ void engine_forget(struct engine *engine, struct engine_stream *stream)
     engine_stream_close(stream);
     engine_release(engine);
 }
+static void on_patience(struct mr_timer *timer)
+{
+    struct engine *engine = mr_container(timer, struct engine, patience);
+    for (struct engine_stream *stream = engine->streams, *next; stream != NULL; stream = next) {
+        next = stream->next;
+        mr_log(MR_LOG_WARN, "engine",
+               "stream %.*s ends without its last checkpoint; the next start "
+               "goes on from the one before",
+               MR_STR_ARG(stream->spec->name));
+        engine_forget(engine, stream);
+    }
+}
 void engine_close(struct engine *engine, struct mr_task *done)
 {
     struct engine_stream *next;
     mr_assert(engine->closed == NULL);
     engine->closed = done;
+    engine->patience.run = on_patience;
+    mr_timer_start(engine->loop, &engine->patience, CLOSE_US);
     for (struct engine_stream *stream = engine->streams; stream != NULL; stream = next) {
         next = stream->next;
         stream->stop = true;

@@ -9,8 +9,8 @@
 struct engine_finish {
     const struct engine_bound *bound;
     struct mr_arena arena;
-    struct engine_eval **require;       /* by rule; NULL: not_null */
-    struct engine_eval **casts;         /* by key: its text to its type */
+    struct engine_eval **require; /* by rule; NULL: not_null */
+    struct engine_eval **casts;   /* by key: its text to its type */
     struct engine_rows_bad bad;
     struct mr_buf text;
 };
@@ -33,8 +33,8 @@ static mr_err make_casts(struct engine_finish *finish)
     const struct engine_bound *bound = finish->bound;
     struct data_field *fields = mr_arena_array(&finish->arena, struct data_field, bound->key_count);
     for (uint32_t i = 0; i < bound->key_count; i++)
-        fields[i] = (struct data_field){mr_arena_printf(&finish->arena, "k%u", i), &data_type_string,
-                                        true};
+        fields[i] = (struct data_field){mr_arena_printf(&finish->arena, "k%u", i),
+                                        &data_type_string, true};
     const struct data_type *row = data_type_struct(&finish->arena, fields, bound->key_count);
     for (uint32_t i = 0; i < bound->key_count; i++) {
         struct sql_expr *expr;
@@ -105,9 +105,10 @@ static void check_rules(struct engine_finish *finish, struct engine_rows *rows, 
     engine_rows_bad_begin(&finish->bad, now_us);
     for (uint32_t i = 0; i < bound->require_count; i++) {
         const struct engine_require *rule = &bound->require[i];
-        const struct data_column *column =
-            finish->require[i] == NULL ? chunk->columns[rule->column]
-                                       : engine_eval(finish->require[i], chunk, &finish->bad);
+        const struct data_column *column = finish->require[i] == NULL
+                                               ? chunk->columns[rule->column]
+                                               : engine_eval(finish->require[i], chunk,
+                                                             &finish->bad);
         for (uint16_t j = 0; j < chunk->row_count; j++) {
             uint16_t row = chunk->rows[j];
             if (is_null(column, row) || (rule->condition != NULL && !column->bools[row]))
@@ -185,7 +186,8 @@ static bool split_key(struct engine_finish *finish, struct mr_arena *arena, mr_s
         texts[0]->strs[row] = key;
         return true;
     }
-    if (json_parse(arena, key, &value) != MR_OK || value->kind != JSON_ARRAY || value->count != count)
+    if (json_parse(arena, key, &value) != MR_OK || value->kind != JSON_ARRAY ||
+        value->count != count)
         return false;
     for (uint32_t i = 0; i < count; i++) {
         texts[i]->strs[row] = json_scalar(&value->items[i]);
@@ -209,8 +211,8 @@ static void read_keys(struct engine_finish *finish, struct engine_rows *rows)
             mark(&finish->bad, (uint16_t)i,
                  MR_STR("a delete whose key has another form than the stream's key"));
     for (uint32_t i = 0; i < bound->key_count; i++)
-        chunk->columns[bound->keys[i]] =
-            (struct data_column *)(uintptr_t)engine_eval(finish->casts[i], texts, &finish->bad);
+        chunk->columns[bound->keys[i]] = (struct data_column *)(uintptr_t)engine_eval(
+            finish->casts[i], texts, &finish->bad);
     for (uint32_t i = 0; i < bound->key_count; i++)
         for (uint32_t row = 0; row < chunk->count; row++)
             if (is_null(chunk->columns[bound->keys[i]], row))

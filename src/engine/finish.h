@@ -6,7 +6,7 @@
 
 struct engine_finish;
 mr_err engine_finish_new(const struct engine_bound *bound, struct engine_finish **out);
-void engine_finish_free(struct engine_finish *finish);    /* accepts NULL */
+void engine_finish_free(struct engine_finish *finish); /* accepts NULL */
 /* Sends rows that break a rule or have NULL in their key to the outlet's dead letters, and sets
  * rows->keys for the others (data NULL where the record's key is null and the stream names no key). */
 void engine_finish_rows(struct engine_finish *finish, struct engine_rows *rows, int64_t now_us,

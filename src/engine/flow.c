@@ -102,7 +102,8 @@ mr_err engine_flow_begin(struct engine_flow *flow, int64_t now_us, int64_t water
         return MR_OK;
     return flow->first->type->watermark(flow->first, watermark_us);
 }
-static int64_t times_max(const struct data_column *times, const struct data_chunk *chunk, int64_t max)
+static int64_t times_max(const struct data_column *times, const struct data_chunk *chunk,
+                         int64_t max)
 {
     for (uint16_t i = 0; i < chunk->row_count; i++) {
         uint16_t row = chunk->rows[i];
@@ -115,8 +116,8 @@ mr_err engine_flow_push(struct engine_flow *flow, struct engine_rows *rows)
 {
     int32_t column = flow->bound->watermark_column;
     if (column >= 0 && rows->chunk->columns[column] != NULL)
-        flow->event_us_max =
-            times_max(rows->chunk->columns[column], rows->chunk, flow->event_us_max);
+        flow->event_us_max = times_max(rows->chunk->columns[column], rows->chunk,
+                                       flow->event_us_max);
     if (flow->first == NULL)
         return flow->outlet.rows(flow->outlet.self, rows);
     return flow->first->type->push(flow->first, rows);

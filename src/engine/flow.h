@@ -16,20 +16,20 @@
 /* A record as it was read; its bytes live as long as the chunk. */
 struct engine_record {
     int64_t offset;
-    int64_t time_us;                    /* the record's own time */
-    int64_t source_us;                  /* header mr.ts_us: when its source committed it; 0: unknown */
-    mr_str key, value;                  /* data NULL: null */
-    mr_str headers;                     /* as encoded in the record; may be empty */
+    int64_t time_us;   /* the record's own time */
+    int64_t source_us; /* header mr.ts_us: when its source committed it; 0: unknown */
+    mr_str key, value; /* data NULL: null */
+    mr_str headers;    /* as encoded in the record; may be empty */
     int32_t partition;
-    int32_t slot;                       /* index of the partition among the stream's positions */
+    int32_t slot; /* index of the partition among the stream's positions */
 };
 struct engine_rows {
     struct data_chunk *chunk;
-    const struct engine_record *records;   /* NULL: rows that an aggregation has made */
-    const uint16_t *origins;            /* row -> record; NULL: row i is of record i */
-    int64_t *times;                     /* row -> write time in us; NULL until the outlet knows it */
-    const mr_str *keys;                 /* row -> text of the result's key; NULL before the outlet */
-    bool deletes;                       /* the rows are keys only, to be deleted */
+    const struct engine_record *records; /* NULL: rows that an aggregation has made */
+    const uint16_t *origins;             /* row -> record; NULL: row i is of record i */
+    int64_t *times;     /* row -> write time in us; NULL until the outlet knows it */
+    const mr_str *keys; /* row -> text of the result's key; NULL before the outlet */
+    bool deletes;       /* the rows are keys only, to be deleted */
 };
 /* The record of a row, or NULL. */
 static inline const struct engine_record *engine_rows_record(const struct engine_rows *rows,
@@ -53,7 +53,7 @@ struct engine_op_type {
 };
 struct engine_op {
     const struct engine_op_type *type;
-    struct engine_op *next;             /* NULL: the flow's outlet comes next */
+    struct engine_op *next; /* NULL: the flow's outlet comes next */
     struct engine_flow *flow;
 };
 extern const struct engine_op_type engine_filter, engine_project, engine_generate, engine_aggregate;
@@ -78,27 +78,28 @@ void engine_flow_bury(struct engine_flow *flow, struct engine_rows *rows);
 struct engine_outlet {
     mr_err (*rows)(void *self, struct engine_rows *rows);
     /* One row of `rows` goes to the dead letters. `place` is a literal. */
-    void (*dead)(void *self, const struct engine_rows *rows, uint32_t row, const char *place, mr_str why);
+    void (*dead)(void *self, const struct engine_rows *rows, uint32_t row, const char *place,
+                 mr_str why);
     void *self;
 };
 struct engine_flow {
     const struct engine_bound *bound;
     struct engine_outlet outlet;
-    struct engine_op *first;            /* NULL: rows go straight out */
-    struct engine_groups *groups;        /* of the aggregation; NULL: none */
+    struct engine_op *first;      /* NULL: rows go straight out */
+    struct engine_groups *groups; /* of the aggregation; NULL: none */
     /* Updates of groups that a watermark closes: which rows are late depends on the batches, so a batch
      * that is killed may have counted rows that its replay finds late. Tables learn of such a group only
      * after the commit, and of all open groups again after a restart (engine_flow_again). */
     bool tables_after;
-    struct engine_rows_bad bad;         /* of the chunk under evaluation */
-    int64_t now_us;                     /* current_timestamp() of the batch */
-    int64_t watermark_us;               /* of the batch; ENGINE_NO_TIME: none */
-    int64_t event_us_max;               /* largest event time seen, or ENGINE_NO_TIME */
-    int64_t late;                       /* rows dropped because they were late, in all */
+    struct engine_rows_bad bad; /* of the chunk under evaluation */
+    int64_t now_us;             /* current_timestamp() of the batch */
+    int64_t watermark_us;       /* of the batch; ENGINE_NO_TIME: none */
+    int64_t event_us_max;       /* largest event time seen, or ENGINE_NO_TIME */
+    int64_t late;               /* rows dropped because they were late, in all */
 };
 mr_err engine_flow_new(const struct engine_bound *bound, const struct engine_outlet *outlet,
                        struct engine_flow **out);
-void engine_flow_free(struct engine_flow *flow);    /* accepts NULL */
+void engine_flow_free(struct engine_flow *flow); /* accepts NULL */
 /* A batch begins; `watermark_us` is what the last batch left behind. */
 mr_err engine_flow_begin(struct engine_flow *flow, int64_t now_us, int64_t watermark_us);
 /* A chunk with the scan's columns. Notes the largest event time. */

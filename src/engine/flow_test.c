@@ -9,27 +9,27 @@
 
 /* ---- streams ---- */
 #define USER_COLUMNS "id BIGINT, key STRING, body STRING, fetched_at TIMESTAMP"
-#define BODY                                                                                       \
-    "STRUCT<gender: STRING, name: STRUCT<title: STRING, first: STRING, last: STRING>, location: "  \
-    "STRUCT<street: STRUCT<number: INT, name: STRING>, city: STRING, state: STRING, country: "     \
-    "STRING, postcode: STRING>, email: STRING, login: STRUCT<uuid: STRING, username: STRING>, "    \
-    "dob: STRUCT<date: STRING, age: INT>, registered: STRUCT<date: STRING, age: INT>, phone: "     \
+#define BODY                                                                                      \
+    "STRUCT<gender: STRING, name: STRUCT<title: STRING, first: STRING, last: STRING>, location: " \
+    "STRUCT<street: STRUCT<number: INT, name: STRING>, city: STRING, state: STRING, country: "    \
+    "STRING, postcode: STRING>, email: STRING, login: STRUCT<uuid: STRING, username: STRING>, "   \
+    "dob: STRUCT<date: STRING, age: INT>, registered: STRUCT<date: STRING, age: INT>, phone: "    \
     "STRING, picture: STRUCT<large: STRING, medium: STRING, thumbnail: STRING>>"
-#define USERS_CREATED                                                                              \
-    "SELECT body.login.uuid AS id, body.name.first AS first_name, body.name.last AS last_name, "   \
-    "body.gender AS gender, concat(CAST(body.location.street.number AS STRING), ' ', "             \
-    "body.location.street.name, ', ', body.location.city, ', ', body.location.state, ', ', "       \
-    "body.location.country) AS address, body.location.postcode AS post_code, body.email AS "       \
-    "email, body.login.username AS username, body.dob.date AS dob, body.registered.date AS "       \
+#define USERS_CREATED                                                                            \
+    "SELECT body.login.uuid AS id, body.name.first AS first_name, body.name.last AS last_name, " \
+    "body.gender AS gender, concat(CAST(body.location.street.number AS STRING), ' ', "           \
+    "body.location.street.name, ', ', body.location.city, ', ', body.location.state, ', ', "     \
+    "body.location.country) AS address, body.location.postcode AS post_code, body.email AS "     \
+    "email, body.login.username AS username, body.dob.date AS dob, body.registered.date AS "     \
     "registered_date, body.phone AS phone, body.picture.medium AS picture FROM users_raw"
-#define USERS_BY_COUNTRY                                                                           \
-    "SELECT window.start AS minute, body.location.country AS country, count(*) AS users FROM "     \
+#define USERS_BY_COUNTRY                                                                       \
+    "SELECT window.start AS minute, body.location.country AS country, count(*) AS users FROM " \
     "users_raw GROUP BY window(fetched_at, '1 minute'), body.location.country"
-#define ADA                                                                                        \
-    "{\"id\": 7, \"fetched_at\": \"2026-11-21T06:00:01Z\", \"body\": {\"gender\": \"female\", "    \
-    "\"name\": {\"title\": \"Ms\", \"first\": \"Ada\", \"last\": \"Byron\"}, \"location\": "       \
-    "{\"street\": {\"number\": 12, \"name\": \"High St\"}, \"city\": \"York\", \"state\": "        \
-    "\"Yorkshire\", \"country\": \"England\", \"postcode\": 4711}, \"email\": \"a@b.c\", "         \
+#define ADA                                                                                     \
+    "{\"id\": 7, \"fetched_at\": \"2026-11-21T06:00:01Z\", \"body\": {\"gender\": \"female\", " \
+    "\"name\": {\"title\": \"Ms\", \"first\": \"Ada\", \"last\": \"Byron\"}, \"location\": "    \
+    "{\"street\": {\"number\": 12, \"name\": \"High St\"}, \"city\": \"York\", \"state\": "     \
+    "\"Yorkshire\", \"country\": \"England\", \"postcode\": 4711}, \"email\": \"a@b.c\", "      \
     "\"login\": {\"uuid\": \"5f0c31d2-0b2b-4c1e-9c49-0e3f3a4bb1d5\", \"username\": \"ada\"}}}"
 
 struct given {
@@ -77,13 +77,13 @@ static void key(struct given *given, const char *column)
 }
 static void into(struct given *given, const char *driver, const char *place)
 {
-    given->targets[given->spec.target_count++] =
-        (struct engine_target){mr_str_from(driver), mr_str_from(place)};
+    given->targets[given->spec.target_count++] = (struct engine_target){mr_str_from(driver),
+                                                                        mr_str_from(place)};
 }
 static void require(struct given *given, const char *column, const char *rule)
 {
-    given->require[given->spec.require_count++] =
-        (struct engine_pair){mr_str_from(column), mr_str_from(rule)};
+    given->require[given->spec.require_count++] = (struct engine_pair){mr_str_from(column),
+                                                                       mr_str_from(rule)};
 }
 static void free_given(struct given *given)
 {
@@ -118,7 +118,8 @@ static struct engine_bounded results(struct given *given, const char *const *row
     expect_ok(engine_run_bounded(&given->arena, &given->spec, texts, count, 0, &out));
     return out;
 }
-#define ROWS(...) ((const char *const[]){__VA_ARGS__}), mr_count_of(((const char *const[]){__VA_ARGS__}))
+#define ROWS(...) \
+    ((const char *const[]){__VA_ARGS__}), mr_count_of(((const char *const[]){__VA_ARGS__}))
 
 /* ---- what is refused ---- */
 STORY("the main job's streams bind, and say their columns")
@@ -188,9 +189,11 @@ STORY("append without a watermark, or without its window, could never emit: refu
     struct given *given = given_stream(USERS_BY_COUNTRY);
     given->input.watermark_column = MR_STR("");
     expect_mistake(given, ENGINE_MISTAKE_MODE, "watermark");
-    given = given_stream("SELECT body.gender AS g, count(*) AS n FROM users_raw GROUP BY body.gender");
+    given = given_stream(
+        "SELECT body.gender AS g, count(*) AS n FROM users_raw GROUP BY body.gender");
     expect_mistake(given, ENGINE_MISTAKE_MODE, "mode: update");
-    given = given_stream("SELECT body.gender AS g, count(*) AS n FROM users_raw GROUP BY body.gender");
+    given = given_stream(
+        "SELECT body.gender AS g, count(*) AS n FROM users_raw GROUP BY body.gender");
     given->spec.mode = ENGINE_UPDATE;
     struct engine_checked checked;
     expect_ok(engine_check(&given->arena, &given->spec, &checked));
@@ -227,12 +230,13 @@ STORY("a user becomes the twelve fields of the known job; a postcode may be a nu
     struct engine_bounded out = results(given, ROWS(ADA));
     expect_int(out.dead_count, 0);
     expect_int(out.row_count, 1);
-    expect_str(out.rows[0],
-               MR_STR("{\"id\":\"5f0c31d2-0b2b-4c1e-9c49-0e3f3a4bb1d5\",\"first_name\":\"Ada\","
-                      "\"last_name\":\"Byron\",\"gender\":\"female\",\"address\":\"12 High St, York, "
-                      "Yorkshire, England\",\"post_code\":\"4711\",\"email\":\"a@b.c\","
-                      "\"username\":\"ada\",\"dob\":null,\"registered_date\":null,\"phone\":null,"
-                      "\"picture\":null}"));
+    expect_str(
+        out.rows[0],
+        MR_STR("{\"id\":\"5f0c31d2-0b2b-4c1e-9c49-0e3f3a4bb1d5\",\"first_name\":\"Ada\","
+               "\"last_name\":\"Byron\",\"gender\":\"female\",\"address\":\"12 High St, York, "
+               "Yorkshire, England\",\"post_code\":\"4711\",\"email\":\"a@b.c\","
+               "\"username\":\"ada\",\"dob\":null,\"registered_date\":null,\"phone\":null,"
+               "\"picture\":null}"));
     free_given(given);
 }
 STORY("text inside text is read the same as an object")
@@ -248,9 +252,9 @@ STORY("what breaks a rule or has no key is a dead letter, and the rest goes on")
     struct given *given = given_columns("a STRING, b INT", "SELECT a, b FROM t");
     key(given, "a");
     require(given, "b", "b > 10");
-    struct engine_bounded out =
-        results(given, ROWS("{\"a\": \"x\", \"b\": 11}", "{\"a\": \"y\", \"b\": 9}", "{\"b\": 12}",
-                            "no json", "{\"a\": \"z\", \"b\": null}"));
+    struct engine_bounded out = results(given, ROWS("{\"a\": \"x\", \"b\": 11}",
+                                                    "{\"a\": \"y\", \"b\": 9}", "{\"b\": 12}",
+                                                    "no json", "{\"a\": \"z\", \"b\": null}"));
     expect_int(out.row_count, 1);
     expect_int(out.dead_count, 4);
     expect(mr_str_starts(out.dead[0], MR_STR("{\"row\": 3, \"place\": \"decode\",")));
@@ -269,7 +273,8 @@ STORY("an error of evaluation is one row's, not the stream's")
 STORY("a filter keeps what is true, and only that")
 {
     struct given *given = given_columns("a INT", "SELECT a FROM t WHERE a > 1");
-    struct engine_bounded out = results(given, ROWS("{\"a\": 1}", "{\"a\": 2}", "{}", "{\"a\": 3}"));
+    struct engine_bounded out = results(given,
+                                        ROWS("{\"a\": 1}", "{\"a\": 2}", "{}", "{\"a\": 3}"));
     expect_int(out.row_count, 2);
     expect_str(out.rows[1], MR_STR("{\"a\":3}"));
     free_given(given);
@@ -279,9 +284,9 @@ STORY("explode gives a row an element, each still knowing its record")
     struct given *given = given_columns("k STRING, list ARRAY<INT>",
                                         "SELECT k, explode(list) AS e FROM t");
     require(given, "e", "e < 30");
-    struct engine_bounded out = results(
-        given, ROWS("{\"k\": \"a\", \"list\": [1, 2]}", "{\"k\": \"b\", \"list\": []}",
-                    "{\"k\": \"c\", \"list\": [3, 40, 5]}"));
+    struct engine_bounded out = results(given, ROWS("{\"k\": \"a\", \"list\": [1, 2]}",
+                                                    "{\"k\": \"b\", \"list\": []}",
+                                                    "{\"k\": \"c\", \"list\": [3, 40, 5]}"));
     expect_int(out.row_count, 4);
     expect_str(out.rows[3], MR_STR("{\"k\":\"c\",\"e\":5}"));
     expect_int(out.dead_count, 1);
@@ -300,8 +305,9 @@ STORY("windows come out at the end of bounded rows, none of them late")
                     "{\"country\": \"Norway\"}}}",
                     "{\"fetched_at\": null, \"body\": {\"location\": {\"country\": \"Norway\"}}}"));
     expect_int(out.row_count, 2);
-    expect_str(out.rows[0],
-               MR_STR("{\"minute\":\"2026-11-21T06:00:00.000Z\",\"country\":\"Norway\",\"users\":2}"));
+    expect_str(
+        out.rows[0],
+        MR_STR("{\"minute\":\"2026-11-21T06:00:00.000Z\",\"country\":\"Norway\",\"users\":2}"));
     free_given(given);
 }
 STORY("sliding windows count a row once in each window that has it")
@@ -310,8 +316,8 @@ STORY("sliding windows count a row once in each window that has it")
         "ts TIMESTAMP", "SELECT window.start AS s, window.end AS e, count(*) AS n FROM t "
                         "GROUP BY window(ts, '10 minutes', '5 minutes')");
     given->spec.mode = ENGINE_UPDATE;
-    struct engine_bounded out = results(given, ROWS("{\"ts\": \"2026-11-21T06:07:00Z\"}",
-                                                    "{\"ts\": \"2026-11-21T06:12:00Z\"}"));
+    struct engine_bounded out = results(
+        given, ROWS("{\"ts\": \"2026-11-21T06:07:00Z\"}", "{\"ts\": \"2026-11-21T06:12:00Z\"}"));
     expect_int(out.row_count, 3);
     free_given(given);
 }
@@ -329,7 +335,7 @@ STORY("without GROUP BY one row comes out even when none goes in")
 /* ---- batches ---- */
 enum { KEYS = 5, RECORDS_MAX = 4000 };
 struct cell {
-    int64_t count, time_us;             /* as a table keeps them: the latest write wins */
+    int64_t count, time_us; /* as a table keeps them: the latest write wins */
 };
 /* A stream at work, as stream.c drives it, with a table for its results. */
 struct at_work {
@@ -337,11 +343,11 @@ struct at_work {
     struct engine_outlet outlet;
     struct engine_flow *flow;
     struct engine_scan *scan;
-    struct mr_map table;                /* "window key" to struct cell */
-    bool quiet;                         /* the outlet's tables come after the commit */
+    struct mr_map table; /* "window key" to struct cell */
+    bool quiet;          /* the outlet's tables come after the commit */
     int64_t emitted;
     int64_t committed_late, committed_event, committed_watermark;
-    struct mr_map changelog;            /* key to struct mr_bytes, as committed */
+    struct mr_map changelog; /* key to struct mr_bytes, as committed */
 };
 static mr_err take_rows(void *context, struct engine_rows *rows)
 {
@@ -361,15 +367,15 @@ static mr_err take_rows(void *context, struct engine_rows *rows)
         }
         int64_t count = rows->chunk->columns[2]->longs[row];
         if (rows->times[row] == cell->time_us)
-            expect_int(count, cell->count);     /* the same write time: the same row */
+            expect_int(count, cell->count); /* the same write time: the same row */
         if (rows->times[row] >= cell->time_us)
             *cell = (struct cell){count, rows->times[row]};
         work->emitted++;
     }
     return MR_OK;
 }
-static void take_dead(void *context, const struct engine_rows *rows, uint32_t row, const char *place,
-                      mr_str why)
+static void take_dead(void *context, const struct engine_rows *rows, uint32_t row,
+                      const char *place, mr_str why)
 {
     (void)context, (void)rows, (void)row;
     story_fail(__FILE__, __LINE__, "a dead letter: %s: %.*s", place, MR_STR_ARG(why));

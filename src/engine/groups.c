@@ -19,10 +19,10 @@ struct engine_groups {
     uint32_t fold_count;
     struct engine_group **slots; /* NULL: free */
     size_t slot_count, group_count;
-    MR_ARRAY(struct bucket) buckets;        /* by rising end */
+    MR_ARRAY(struct bucket) buckets; /* by rising end */
     MR_ARRAY(struct engine_group *) dirty;
-    MR_ARRAY(struct range) ranges;          /* of `bytes`: the batch's changes */
-    size_t saved;                           /* how many of `dirty` are in `ranges` */
+    MR_ARRAY(struct range) ranges; /* of `bytes`: the batch's changes */
+    size_t saved;                  /* how many of `dirty` are in `ranges` */
     struct mr_buf bytes;
     MR_ARRAY(struct engine_groups_change) changes;
 };
@@ -266,7 +266,8 @@ static void save_group(struct engine_groups *groups, const struct engine_group *
     range.value_bytes = groups->bytes.length - range.value;
     *mr_array_add(&groups->ranges) = range;
 }
-const struct engine_groups_change *engine_groups_changes(struct engine_groups *groups, size_t *count)
+const struct engine_groups_change *engine_groups_changes(struct engine_groups *groups,
+                                                         size_t *count)
 {
     for (; groups->saved < groups->dirty.count; groups->saved++)
         save_group(groups, groups->dirty.items[groups->saved]);

@@ -92,7 +92,8 @@ static mr_str read_text(struct mr_in *in, struct mr_arena *arena)
     }
     return mr_arena_str(arena, mr_in_take(in, (size_t)length));
 }
-void engine_key_read(struct mr_in *in, struct mr_arena *arena, struct data_column *column, uint32_t row)
+void engine_key_read(struct mr_in *in, struct mr_arena *arena, struct data_column *column,
+                     uint32_t row)
 {
     if (mr_in_u8(in) == 0)
         return;

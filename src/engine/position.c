@@ -50,8 +50,8 @@ void engine_position_write(struct mr_buf *out, mr_str topic, const struct engine
     mr_buf_cstr(out, ",\"partitions\":[");
     for (size_t i = 0; i < place->slot_count; i++) {
         const struct engine_slot *slot = &place->slots[i];
-        mr_buf_printf(out, "%s{\"partition\":%d,\"offset\":%lld", i == 0 ? "" : ",", slot->partition,
-                      (long long)slot->offset);
+        mr_buf_printf(out, "%s{\"partition\":%d,\"offset\":%lld", i == 0 ? "" : ",",
+                      slot->partition, (long long)slot->offset);
         write_time(out, "time_us", slot->time_us);
         mr_buf_cstr(out, "}");
     }

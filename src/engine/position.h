@@ -10,15 +10,15 @@ struct engine_totals {
 };
 struct engine_slot {
     int32_t partition;
-    int64_t offset;                     /* the next record to read; -1: none read yet */
-    int64_t time_us;                    /* the latest write time given out; INT64_MIN: none */
+    int64_t offset;  /* the next record to read; -1: none read yet */
+    int64_t time_us; /* the latest write time given out; INT64_MIN: none */
 };
 struct engine_place {
-    struct engine_slot *slots;          /* by partition of the input */
+    struct engine_slot *slots; /* by partition of the input */
     size_t slot_count;
     int64_t watermark_us, event_us_max; /* INT64_MIN: none */
     struct engine_totals totals;
-    uint64_t shape;                     /* of the state: what the groups' bytes mean; 0: none */
+    uint64_t shape; /* of the state: what the groups' bytes mean; 0: none */
 };
 void engine_place_init(struct engine_place *place);
 void engine_place_fini(struct engine_place *place);

@@ -13,12 +13,12 @@
 #include "engine/stream.h"
 
 enum {
-    WINDOW = 4096,                      /* position records looked at first */
+    WINDOW = 4096, /* position records looked at first */
     COPY_BATCH_BYTES = 1 << 20,
-    CACHE_BYTES = 4 << 20,              /* read at a start only */
-    FLUSH_US = 5000000,                 /* how often the copy's log goes to its file */
+    CACHE_BYTES = 4 << 20, /* read at a start only */
+    FLUSH_US = 5000000,    /* how often the copy's log goes to its file */
 };
-#define COPY_AGE_US_MAX ((int64_t)12 * 3600 * 1000000)      /* half of delete.retention.ms */
+#define COPY_AGE_US_MAX ((int64_t)12 * 3600 * 1000000) /* half of delete.retention.ms */
 
 struct engine_restore {
     struct engine_run *run;
@@ -33,21 +33,21 @@ struct engine_restore {
     bool ended;
     mr_err err;
     char why[512];
-    struct mr_task leave;               /* out of the fetcher's call, then on_end */
+    struct mr_task leave; /* out of the fetcher's call, then on_end */
     /* the position */
     mr_str key;
     bool found;
     /* the state's copy */
-    struct engine_restore *next;        /* in the engine's line for the disk */
+    struct engine_restore *next; /* in the engine's line for the disk */
     struct mr_job job;
-    struct mr_buf loaded;               /* key length, key, value length, value ... */
+    struct mr_buf loaded; /* key length, key, value length, value ... */
     mr_err job_err;
     char job_why[512];
-    int64_t copy_offset;                /* -1: no copy that serves */
+    int64_t copy_offset; /* -1: no copy that serves */
     struct kv_family *family;
-    struct kv_batch *batch;             /* committed, not yet in the copy */
-    int64_t offset;                     /* of the changelog, behind what is committed */
-    bool broken;                        /* the copy takes no writes: left as it is */
+    struct kv_batch *batch; /* committed, not yet in the copy */
+    int64_t offset;         /* of the changelog, behind what is committed */
+    bool broken;            /* the copy takes no writes: left as it is */
 };
 
 static struct engine_restore *restore_of(struct engine_run *run)
@@ -178,7 +178,7 @@ static mr_err on_position_record(struct engine_restore *restore, const struct ka
         return MR_OK;
     engine_place_fini(&run->place);
     engine_place_init(&run->place);
-    restore->found = true;              /* a tombstone too: someone has reset the stream */
+    restore->found = true; /* a tombstone too: someone has reset the stream */
     if (record->value.data == NULL)
         return MR_OK;
     return engine_position_read(record->value, run->bound->input->topic, &run->place);
@@ -261,7 +261,8 @@ static mr_err open_kv(struct engine *engine)
     err = mr_folder_remove(folder);
     return err == MR_OK ? kv_open(&options, &engine->kv) : err;
 }
-static bool read_meta(struct engine_restore *restore, struct kv_db *kv, int64_t now_us, uint64_t shape)
+static bool read_meta(struct engine_restore *restore, struct kv_db *kv, int64_t now_us,
+                      uint64_t shape)
 {
     struct kv_slice slice = {0};
     if (kv_get(kv, restore->family, MR_STR("m"), 0, NULL, &slice) != MR_OK)
@@ -276,8 +277,8 @@ static bool read_meta(struct engine_restore *restore, struct kv_db *kv, int64_t 
 }
 static void load_copy(struct engine_restore *restore, struct kv_db *kv)
 {
-    struct kv_iter *iter =
-        kv_iter_open(kv, restore->family, MR_STR("g"), MR_STR("h"), KV_NO_FILL, NULL);
+    struct kv_iter *iter = kv_iter_open(kv, restore->family, MR_STR("g"), MR_STR("h"), KV_NO_FILL,
+                                        NULL);
     for (kv_iter_first(iter); kv_iter_valid(iter); kv_iter_next(iter)) {
         mr_str key = kv_iter_key(iter), value = kv_iter_value(iter);
         mr_buf_uvarint(&restore->loaded, key.length - 1);
@@ -376,7 +377,8 @@ static void on_changes_end(struct engine_restore *restore, mr_err err)
         restore->offset = restore->end;
         if (restore->from < restore->end)
             write_copy(restore, restore->end);
-        if (run->place.slot_count == 0) /* without a position the groups are of a stream long gone */
+        if (run->place.slot_count ==
+            0) /* without a position the groups are of a stream long gone */
             engine_groups_clear(run->flow->groups, true);
     }
     restore->done(run, err);
@@ -387,9 +389,8 @@ static mr_err load_groups(struct engine_restore *restore)
     while (mr_in_left(&in) > 0) {
         mr_str key = mr_in_take(&in, (size_t)mr_in_uvarint(&in));
         mr_str value = mr_in_take(&in, (size_t)mr_in_uvarint(&in));
-        mr_err err = in.err != MR_OK
-                         ? in.err
-                         : engine_groups_load(restore->run->flow->groups, key, value);
+        mr_err err = in.err != MR_OK ? in.err
+                                     : engine_groups_load(restore->run->flow->groups, key, value);
         if (err != MR_OK)
             return err;
     }
@@ -425,7 +426,8 @@ static void work_done(struct mr_job *job)
     mr_buf_fini(&restore->loaded);
     restore->on_record = on_change;
     restore->on_end = on_changes_end;
-    read_from(restore, restore->copy_offset > restore->start ? restore->copy_offset : restore->start);
+    read_from(restore,
+              restore->copy_offset > restore->start ? restore->copy_offset : restore->start);
 }
 /* One at a time: the first opens the database. */
 static void ask_copy(struct engine_restore *restore)
@@ -447,7 +449,8 @@ void engine_restore_begin(struct engine_run *run, void (*done)(struct engine_run
     struct engine_restore *restore = restore_of(run);
     restore->done = done;
     restore->on_bounds = ask_copy;
-    ask_bounds(restore, mr_arena_printf(&run->arena, "%.*s.state", MR_STR_ARG(run->stream->spec->name)));
+    ask_bounds(restore,
+               mr_arena_printf(&run->arena, "%.*s.state", MR_STR_ARG(run->stream->spec->name)));
 }
 
 /* ---- after each commit ---- */

@@ -10,22 +10,22 @@
 
 struct program {
     int32_t id;
-    struct avro_decoder *decoder;       /* NULL: the writer's types do not meet ours, see `why` */
+    struct avro_decoder *decoder; /* NULL: the writer's types do not meet ours, see `why` */
     char *why;
 };
 struct column {
-    uint32_t index;                     /* of the scan */
-    struct json_reader *reader;         /* text read as from_json, or NULL */
-    struct engine_eval *cast;           /* text cast to a plain type, or NULL */
+    uint32_t index;             /* of the scan */
+    struct json_reader *reader; /* text read as from_json, or NULL */
+    struct engine_eval *cast;   /* text cast to a plain type, or NULL */
 };
 struct engine_scan {
     const struct engine_bound *bound;
     struct mr_arena arena;
-    const struct data_type *wanted;     /* what is decoded: the used columns in order */
-    struct column *columns;             /* one a field of `wanted` */
+    const struct data_type *wanted; /* what is decoded: the used columns in order */
+    struct column *columns;         /* one a field of `wanted` */
     uint32_t column_count;
     MR_ARRAY(struct program) programs;
-    struct json_reader *json;           /* of JSON values */
+    struct json_reader *json; /* of JSON values */
 };
 
 /* ---- making ---- */
@@ -51,7 +51,8 @@ static bool is_nested(const struct data_type *type)
     return type->kind == DATA_STRUCT || type->kind == DATA_ARRAY || type->kind == DATA_MAP;
 }
 /* CAST of the one column of a row of one text. */
-static mr_err cast_new(struct engine_scan *scan, const struct data_type *type, struct engine_eval **out)
+static mr_err cast_new(struct engine_scan *scan, const struct data_type *type,
+                       struct engine_eval **out)
 {
     struct data_field field = {MR_STR("c"), &data_type_string, true};
     const struct data_type *row = data_type_struct(&scan->arena, &field, 1);
@@ -60,8 +61,8 @@ static mr_err cast_new(struct engine_scan *scan, const struct data_type *type, s
     mr_buf_cstr(&text, "CAST(c AS ");
     data_type_print(&text, type);
     mr_buf_cstr(&text, ")");
-    mr_err err =
-        sql_bind_expr(&scan->arena, mr_buf_as_str(&text), row, &scan->bound->settings, &expr);
+    mr_err err = sql_bind_expr(&scan->arena, mr_buf_as_str(&text), row, &scan->bound->settings,
+                               &expr);
     mr_buf_fini(&text);
     return err != MR_OK ? err : engine_eval_new(expr, &scan->bound->settings, out);
 }
@@ -108,7 +109,8 @@ mr_err engine_scan_new(const struct engine_bound *bound, struct engine_scan **ou
 }
 
 /* ---- Avro ---- */
-static struct program *program_of(struct engine_scan *scan, const struct avro_schema *writer, int32_t id)
+static struct program *program_of(struct engine_scan *scan, const struct avro_schema *writer,
+                                  int32_t id)
 {
     for (size_t i = 0; i < scan->programs.count; i++)
         if (scan->programs.items[i].id == id)
@@ -187,8 +189,8 @@ static mr_err type_column(const struct column *column, struct data_chunk *chunk,
                           struct data_column *texts, struct engine_rows_bad *bad)
 {
     if (column->reader != NULL)
-        return json_reader_column(column->reader, chunk->arena, texts, chunk->rows, chunk->row_count,
-                                  &chunk->columns[column->index]);
+        return json_reader_column(column->reader, chunk->arena, texts, chunk->rows,
+                                  chunk->row_count, &chunk->columns[column->index]);
     if (column->cast == NULL) {
         chunk->columns[column->index] = texts;
         return MR_OK;
@@ -197,30 +199,31 @@ static mr_err type_column(const struct column *column, struct data_chunk *chunk,
     one.column_count = 1;
     one.columns = &texts;
     engine_rows_bad_begin(bad, 0); /* a cast of text reads no clock */
-    chunk->columns[column->index] =
-        (struct data_column *)(uintptr_t)engine_eval(column->cast, &one, bad);
+    chunk->columns[column->index] = (struct data_column *)(uintptr_t)engine_eval(column->cast, &one,
+                                                                                 bad);
     return MR_OK;
 }
-mr_err engine_scan_read(struct engine_scan *scan, const struct avro_schema *writer, int32_t writer_id,
-                        struct mr_arena *arena, const struct engine_record *records,
-                        const mr_str *values, uint32_t count, const struct engine_outlet *outlet,
-                        struct engine_rows *rows)
+mr_err engine_scan_read(struct engine_scan *scan, const struct avro_schema *writer,
+                        int32_t writer_id, struct mr_arena *arena,
+                        const struct engine_record *records, const mr_str *values, uint32_t count,
+                        const struct engine_outlet *outlet, struct engine_rows *rows)
 {
     struct data_chunk *chunk = data_chunk_new(arena, scan->bound->wire->field_count);
     struct engine_rows_bad *bad = mr_arena_new(arena, struct engine_rows_bad);
     *rows = (struct engine_rows){.chunk = chunk, .records = records};
     chunk->count = count;
     chunk->row_count = 0;
-    struct data_column *column =
-        writer == NULL ? read_json(scan, rows, values, count, outlet)
-                       : read_avro(program_of(scan, writer, writer_id), rows, values, count, outlet);
+    struct data_column *column = writer == NULL ? read_json(scan, rows, values, count, outlet)
+                                                : read_avro(program_of(scan, writer, writer_id),
+                                                            rows, values, count, outlet);
     for (uint32_t i = 0; i < scan->column_count && column != NULL; i++) {
         mr_err err = type_column(&scan->columns[i], chunk, column->fields[i], bad);
         if (err != MR_OK)
             return err;
         for (uint16_t j = 0; j < chunk->row_count && bad->count > 0; j++)
             if (bad->bad[chunk->rows[j]])
-                outlet->dead(outlet->self, rows, chunk->rows[j], "decode", bad->why[chunk->rows[j]]);
+                outlet->dead(outlet->self, rows, chunk->rows[j], "decode",
+                             bad->why[chunk->rows[j]]);
         engine_rows_bad_drop(bad, chunk);
     }
     return MR_OK;

@@ -11,12 +11,12 @@
 #include "schemas/schemas.h"
 
 enum {
-    ENGINE_PARTITIONS = 4,              /* of a topic, unless the spec says */
+    ENGINE_PARTITIONS = 4, /* of a topic, unless the spec says */
 };
-#define ENGINE_SINK_OWN ((size_t)-1)    /* the target that is the stream's own topic */
+#define ENGINE_SINK_OWN ((size_t)-1) /* the target that is the stream's own topic */
 
 struct engine_sink;
-typedef void engine_sink_done(void *context, mr_err err);   /* mr_why() has the sentence */
+typedef void engine_sink_done(void *context, mr_err err); /* mr_why() has the sentence */
 
 /* What a sink is opened with; the addresses outlive it. */
 struct engine_sink_host {
@@ -24,14 +24,14 @@ struct engine_sink_host {
     const struct engine_options *options;
     const struct engine_bound *bound;
     struct kafka_client *kafka;
-    struct kafka_producer *producer;    /* its transaction is open whenever write() is called */
+    struct kafka_producer *producer; /* its transaction is open whenever write() is called */
     struct schemas_client *schemas;
     /* After `full` was true: there is room again. */
     void (*room)(void *context);
     void *context;
 };
 struct engine_sink_driver {
-    const char *word;                   /* in a pipeline file: "cassandra" */
+    const char *word; /* in a pipeline file: "cassandra" */
     /* What can be said before anything runs: a bad place, a type that the target lacks. */
     void (*bind)(const struct engine_bound *bound, size_t target, struct engine_mistakes *mistakes);
     /* Connects and makes what is missing; `*out` is there at once, `done` comes once it is usable. */
@@ -51,8 +51,8 @@ struct engine_sink_driver {
 };
 struct engine_sink {
     const struct engine_sink_driver *driver;
-    bool full;                          /* write no more until room() */
-    bool table;                         /* its rows count as rows of tables, not as records */
+    bool full;  /* write no more until room() */
+    bool table; /* its rows count as rows of tables, not as records */
 };
 extern const struct engine_sink_driver engine_sink_topic, engine_sink_cassandra;
 /* By its word; NULL when there is none. */

@@ -12,14 +12,14 @@
 #include "engine/sink.h"
 
 enum {
-    CONNECT_US = 3000000,               /* not connected by then: the stream says so and waits */
-    KEY_BYTES_MAX = 65535,              /* of a key's component, as Cassandra has it */
+    CONNECT_US = 3000000,  /* not connected by then: the stream says so and waits */
+    KEY_BYTES_MAX = 65535, /* of a key's component, as Cassandra has it */
 };
 
 struct target_column {
-    uint32_t index;                     /* of the result */
+    uint32_t index; /* of the result */
     const struct cql_type *type;
-    bool fallible;                      /* not every value fits */
+    bool fallible; /* not every value fits */
     bool key;
 };
 struct cassandra_sink {
@@ -29,14 +29,14 @@ struct cassandra_sink {
     mr_str keyspace, table;
     struct cql_client *client;
     struct cql_prepared *insert, *erase;
-    struct target_column *columns;      /* of the INSERT: all of the result */
-    struct target_column *keys;         /* of the DELETE: the key's */
+    struct target_column *columns; /* of the INSERT: all of the result */
+    struct target_column *keys;    /* of the DELETE: the key's */
     uint32_t column_count, key_count;
     size_t step;
     struct mr_timer patience;
     engine_sink_done *opened;
     void *context;
-    struct cql_group group;             /* what is under way */
+    struct cql_group group; /* what is under way */
     struct mr_task flushed;
     engine_sink_done *flush_done;
     void *flush_context;
@@ -77,11 +77,13 @@ static void bind_column(const struct engine_bound *bound, uint32_t column, size_
     bool fallible = false;
     size_t override;
     mr_err err = column_type(mistakes->arena, bound, column, &type, &override);
-    enum engine_mistake_part part = override == (size_t)-1 ? ENGINE_MISTAKE_TARGET : ENGINE_MISTAKE_TYPE;
+    enum engine_mistake_part part = override == (size_t)-1 ? ENGINE_MISTAKE_TARGET
+                                                           : ENGINE_MISTAKE_TYPE;
     size_t index = override == (size_t)-1 ? target : override;
     data_type_print(&from, field->type);
     if (err != MR_OK)
-        engine_bind_mistake(mistakes, part, index, "column %.*s: %s", MR_STR_ARG(field->name), mr_why());
+        engine_bind_mistake(mistakes, part, index, "column %.*s: %s", MR_STR_ARG(field->name),
+                            mr_why());
     else if (!engine_cassandra_fits(field->type, type, &fallible)) {
         cql_type_print(&to, type);
         engine_bind_mistake(mistakes, part, index,
@@ -217,7 +219,8 @@ static mr_err take_columns(struct cassandra_sink *self, struct cql_prepared *pre
     const struct engine_bound *bound = self->host.bound;
     const struct cql_metadata *variables = cql_client_variables(prepared);
     if (variables->column_count != count)
-        return mr_fail(MR_INVALID, "expected %u variables, found %u", count, variables->column_count);
+        return mr_fail(MR_INVALID, "expected %u variables, found %u", count,
+                       variables->column_count);
     for (uint32_t i = 0; i < count; i++) {
         struct target_column *column = &columns[i];
         const struct data_field *field;
@@ -386,7 +389,8 @@ static void check_column(struct cassandra_sink *self, const struct engine_rows *
         if (!engine_cassandra_value(&self->scratch, target->type, column, row, &why))
             engine_sink_refuse(bad, row, refusal(self, rows, target, why));
         else if (target->key && self->scratch.length > KEY_BYTES_MAX)
-            engine_sink_refuse(bad, row, refusal(self, rows, target, "a key of more than 65535 bytes"));
+            engine_sink_refuse(bad, row,
+                               refusal(self, rows, target, "a key of more than 65535 bytes"));
         else if (target->key && single && self->scratch.length == 0)
             engine_sink_refuse(bad, row, refusal(self, rows, target, "an empty key"));
     }

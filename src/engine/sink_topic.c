@@ -14,13 +14,13 @@ struct topic_sink {
     struct engine_sink_host host;
     mr_str name;
     struct kafka_producer_topic *topic;
-    struct avro_encoder *encoder;       /* NULL: JSON */
+    struct avro_encoder *encoder; /* NULL: JSON */
     int32_t schema_id;
     struct mr_buf value;
     struct schemas_request request;
     engine_sink_done *opened;
     void *context;
-    bool closed, waiting;               /* the admin's answer is under way: it frees then */
+    bool closed, waiting; /* the admin's answer is under way: it frees then */
     struct mr_task flushed;
     engine_sink_done *flush_done;
     void *flush_context;
@@ -84,7 +84,8 @@ static void on_schema(struct schemas_request *request)
     if (err != MR_OK)
         err = mr_fail(err, "schema of %.*s: %s", MR_STR_ARG(self->name), request->why);
     else if (request->schema->avro == NULL)
-        err = mr_fail(MR_INVALID, "schema of %.*s: expected an Avro schema", MR_STR_ARG(self->name));
+        err = mr_fail(MR_INVALID, "schema of %.*s: expected an Avro schema",
+                      MR_STR_ARG(self->name));
     else
         err = avro_encoder_new(avro_schema_root(request->schema->avro), self->host.bound->row,
                                &self->encoder);
@@ -136,7 +137,8 @@ static void topic_close(struct engine_sink *sink)
 static void topic_check(struct engine_sink *sink, const struct engine_rows *rows,
                         struct engine_rows_bad *bad)
 {
-    (void)sink, (void)rows, (void)bad; /* any row of our own type can be a record; size: see write */
+    (void)sink, (void)rows,
+        (void)bad; /* any row of our own type can be a record; size: see write */
 }
 static size_t headers_of(const struct engine_record *record, struct kafka_header *headers)
 {
@@ -178,14 +180,15 @@ static mr_err topic_write(struct engine_sink *sink, const struct engine_rows *ro
         mr_str value = MR_STR_NULL;
         if (!rows->deletes) {
             if (encode(self, rows, row) != MR_OK) {
-                engine_sink_refuse(bad, row, mr_arena_str(rows->chunk->arena, mr_str_from(mr_why())));
+                engine_sink_refuse(bad, row,
+                                   mr_arena_str(rows->chunk->arena, mr_str_from(mr_why())));
                 continue;
             }
             value = mr_buf_as_str(&self->value);
         }
         size_t count = headers_of(engine_rows_record(rows, row), headers);
-        mr_err err = kafka_producer_append(self->topic, -1, rows->times[row] / 1000, rows->keys[row],
-                                           value, headers, count);
+        mr_err err = kafka_producer_append(self->topic, -1, rows->times[row] / 1000,
+                                           rows->keys[row], value, headers, count);
         if (err == MR_LIMIT)
             engine_sink_refuse(bad, row, mr_arena_str(rows->chunk->arena, mr_str_from(mr_why())));
         else if (err != MR_OK)

@@ -5,6 +5,8 @@
 
 #include "avro/avro.h"
 
+enum { PARTITIONS_US = 30000000 }; /* how often the input's partitions are counted */
+
 static void step_next(struct engine_run *run);
 
 /* ---- answers ---- */
@@ -57,7 +59,8 @@ static void on_schema(struct schemas_request *request)
         err = mr_fail(MR_INVALID, "schema of %.*s: expected Avro, found %.*s",
                       MR_STR_ARG(input->topic), MR_STR_ARG(request->schema->type));
     else if (err == MR_OK)
-        err = avro_type_of(avro_schema_root(request->schema->avro), &run->arena, &run->wire, &nullable);
+        err = avro_type_of(avro_schema_root(request->schema->avro), &run->arena, &run->wire,
+                           &nullable);
     else if (err == MR_NOT_FOUND && input->schema.length > 0)
         err = MR_OK; /* the topic is still empty: the schema that the spec knows will do */
     else if (err == MR_NOT_FOUND)
@@ -77,7 +80,7 @@ static void ask_schema(struct engine_run *run)
         engine_run_fail(run, err);
         return;
     }
-    run->bound = mr_arena_new(&run->arena, struct engine_bound);   /* until it is bound for good */
+    run->bound = mr_arena_new(&run->arena, struct engine_bound); /* until it is bound for good */
     run->bound->input = input;
     if (input->json) {
         step_next(run);
@@ -121,12 +124,19 @@ static void make_topics(struct engine_run *run)
     static const struct kafka_header compact = {{"cleanup.policy", 14}, {"compact", 7}};
     mr_str name = run->stream->spec->name;
     struct kafka_new_topic topics[3] = {
-        {.name = mr_str_from(engine_topic_positions()), .partitions = 1, .configs = &compact, .config_count = 1},
+        {.name = mr_str_from(engine_topic_positions()),
+         .partitions = 1,
+         .configs = &compact,
+         .config_count = 1},
         {.name = mr_arena_printf(&run->arena, "%.*s.dead", MR_STR_ARG(name)), .partitions = 1},
-        {.name = mr_arena_printf(&run->arena, "%.*s.state", MR_STR_ARG(name)), .partitions = 1, .configs = &compact, .config_count = 1},
+        {.name = mr_arena_printf(&run->arena, "%.*s.state", MR_STR_ARG(name)),
+         .partitions = 1,
+         .configs = &compact,
+         .config_count = 1},
     };
     run->pending++;
-    kafka_admin_create_topics(run->kafka, topics, run->bound->aggregate == NULL ? 2 : 3, on_step, run);
+    kafka_admin_create_topics(run->kafka, topics, run->bound->aggregate == NULL ? 2 : 3, on_step,
+                              run);
 }
 
 /* ---- the producer ---- */
@@ -167,7 +177,8 @@ static void on_state_topic(void *context, mr_err err, struct kafka_producer_topi
 }
 static void ask_positions_topic(struct engine_run *run)
 {
-    kafka_producer_topic(run->producer, mr_str_from(engine_topic_positions()), on_positions_topic, run);
+    kafka_producer_topic(run->producer, mr_str_from(engine_topic_positions()), on_positions_topic,
+                         run);
 }
 static void ask_dead_topic(struct engine_run *run)
 {
@@ -209,8 +220,9 @@ static void open_sinks(struct engine_run *run)
     run->sink_count = count;
     for (size_t i = 0; i < count; i++) {
         size_t target = i < own ? ENGINE_SINK_OWN : i - own;
-        const struct engine_sink_driver *driver =
-            i < own ? &engine_sink_topic : engine_sink_find(spec->targets[target].driver);
+        const struct engine_sink_driver *driver = i < own ? &engine_sink_topic
+                                                          : engine_sink_find(
+                                                                spec->targets[target].driver);
         driver->open(&host, target, &run->sinks[i], on_sink, run);
     }
 }
@@ -224,11 +236,12 @@ static void on_position(struct engine_run *run, mr_err err)
     }
     uint64_t shape = engine_restore_shape(run);
     if (run->place.shape != 0 && run->place.shape != shape) {
-        engine_run_fail(run, mr_fail(MR_INVALID,
-                                     "%.*s.state was kept for another GROUP BY: give the stream a "
-                                     "new name, or delete that topic and `stream.%.*s` in %s",
-                                     MR_STR_ARG(run->stream->spec->name),
-                                     MR_STR_ARG(run->stream->spec->name), engine_topic_positions()));
+        engine_run_fail(run,
+                        mr_fail(MR_INVALID,
+                                "%.*s.state was kept for another GROUP BY: give the stream a "
+                                "new name, or delete that topic and `stream.%.*s` in %s",
+                                MR_STR_ARG(run->stream->spec->name),
+                                MR_STR_ARG(run->stream->spec->name), engine_topic_positions()));
         return;
     }
     run->place.shape = shape;
@@ -263,18 +276,47 @@ static void on_fetch_failed(void *context, mr_str topic, int32_t partition, mr_e
 static int64_t on_reset(void *context, mr_str topic, int32_t partition, int64_t offset)
 {
     struct engine_run *run = context;
-    mr_log(MR_LOG_WARN, "engine", "stream %.*s: %.*s/%d no longer has offset %lld; goes on at its start",
+    mr_log(MR_LOG_WARN, "engine",
+           "stream %.*s: %.*s/%d no longer has offset %lld; goes on at its start",
            MR_STR_ARG(run->stream->spec->name), MR_STR_ARG(topic), partition, (long long)offset);
     return KAFKA_OFFSET_EARLIEST;
+}
+/* Partitions that are not read yet are read from their start. */
+static void assign(struct engine_run *run, int32_t partitions)
+{
+    mr_str topic = run->bound->input->topic;
+    for (int32_t i = 0; i < partitions; i++) {
+        struct kafka_position at;
+        if (kafka_fetcher_position(run->fetcher, topic, i, &at) == MR_OK)
+            continue;
+        const struct engine_slot *slot = engine_place_slot(&run->place, i);
+        kafka_fetcher_assign(run->fetcher, topic, i,
+                             slot->offset < 0 ? KAFKA_OFFSET_EARLIEST : slot->offset, NULL);
+    }
+}
+static void on_more_partitions(void *context, mr_err err, int32_t partitions)
+{
+    struct engine_run *run = context;
+    if (!engine_run_answer(run))
+        return;
+    if (err == MR_OK)
+        assign(run, partitions);
+    mr_timer_start(run->loop, &run->partitions, PARTITIONS_US);
+}
+static void look_for_partitions(struct mr_timer *timer)
+{
+    struct engine_run *run = mr_container(timer, struct engine_run, partitions);
+    run->pending++;
+    kafka_admin_partitions(run->kafka, run->bound->input->topic, on_more_partitions, run);
 }
 static void on_partitions(void *context, mr_err err, int32_t partitions)
 {
     struct engine_run *run = context;
-    mr_str topic = run->bound->input->topic;
     if (!engine_run_answer(run))
         return;
     if (err == MR_NOT_FOUND)
-        err = mr_fail(MR_NOT_FOUND, "topic %.*s does not exist yet", MR_STR_ARG(topic));
+        err = mr_fail(MR_NOT_FOUND, "topic %.*s does not exist yet",
+                      MR_STR_ARG(run->bound->input->topic));
     struct kafka_fetcher_options options = {.read_committed = true,
                                             .partition_bytes_max = 1 << 20,
                                             .bytes_max = 4 << 20,
@@ -289,11 +331,9 @@ static void on_partitions(void *context, mr_err err, int32_t partitions)
         engine_run_fail(run, err);
         return;
     }
-    for (int32_t i = 0; i < partitions; i++) {
-        const struct engine_slot *slot = engine_place_slot(&run->place, i);
-        int64_t offset = slot->offset < 0 ? KAFKA_OFFSET_EARLIEST : slot->offset;
-        kafka_fetcher_assign(run->fetcher, topic, i, offset, NULL);
-    }
+    assign(run, partitions);
+    run->partitions.run = look_for_partitions;
+    mr_timer_start(run->loop, &run->partitions, PARTITIONS_US);
     step_next(run);
 }
 static void open_fetcher(struct engine_run *run)
@@ -316,7 +356,7 @@ static void go(struct engine_run *run)
     run->flow->event_us_max = run->place.event_us_max;
     run->flow->late = run->place.totals.late;
     run->ready = true;
-    run->stream->state = ENGINE_RUNNING;
+    engine_stream_set(run->stream, ENGINE_RUNNING);
     run->stream->error[0] = 0;
     run->stream->backoff_us = 0;
     engine_stream_publish(run->stream);
@@ -325,17 +365,35 @@ static void go(struct engine_run *run)
 }
 
 /* ---- the list ---- */
-static void (*const steps[])(struct engine_run *run) = {
-    connect_kafka,       ask_schema,     bind_plan,       make_topics,   take_over,
-    ask_positions_topic, ask_dead_topic, ask_state_topic, open_sinks,    read_position,
-    restore_state,       repeat_tables,  open_fetcher,    go,
+static const struct {
+    void (*take)(struct engine_run *run);
+    const char *word;
+} steps[] = {
+    {connect_kafka, "the log"},
+    {ask_schema, "the registry"},
+    {bind_plan, "its plan"},
+    {make_topics, "the log to make its topics"},
+    {take_over, "the log to fence older instances"},
+    {ask_positions_topic, "the log"},
+    {ask_dead_topic, "the log"},
+    {ask_state_topic, "the log"},
+    {open_sinks, "its targets"},
+    {read_position, "its position"},
+    {restore_state, "its state"},
+    {repeat_tables, "its targets"},
+    {open_fetcher, "its input"},
+    {go, "nothing"},
 };
 static void step_next(struct engine_run *run)
 {
     if (run->err != MR_OK)
         return;
     mr_assert(run->step < mr_count_of(steps));
-    steps[run->step++](run);
+    steps[run->step++].take(run);
+}
+const char *engine_start_word(const struct engine_run *run)
+{
+    return steps[run->step == 0 ? 0 : run->step - 1].word;
 }
 void engine_start_run(struct engine_run *run)
 {

@@ -14,7 +14,8 @@ static uint16_t keep_true(const struct data_column *verdict, uint16_t *rows, uin
     for (uint16_t i = 0; i < count; i++) {
         uint16_t row = rows[i];
         rows[kept] = row; /* kept <= i: never runs ahead */
-        kept = (uint16_t)(kept + (verdict->bools[row] & verdict->valid[row])); /* NULL is not true */
+        kept = (uint16_t)(kept +
+                          (verdict->bools[row] & verdict->valid[row])); /* NULL is not true */
     }
     return kept;
 }
@@ -49,7 +50,8 @@ mr_err engine_filter_new(const struct engine_flow *flow, const struct sql_node *
 {
     struct filter *filter = mr_new(struct filter);
     filter->op.type = &engine_filter;
-    mr_err err = engine_eval_new(node->filter.predicate, &flow->bound->settings, &filter->predicate);
+    mr_err err = engine_eval_new(node->filter.predicate, &flow->bound->settings,
+                                 &filter->predicate);
     if (err != MR_OK) {
         filter_free(&filter->op);
         return err;
@@ -71,9 +73,10 @@ static mr_err project_push(struct engine_op *op, struct engine_rows *rows)
     struct data_chunk *from = rows->chunk;
     struct data_chunk *chunk = data_chunk_new(from->arena, project->count);
     engine_rows_bad_begin(&flow->bad, flow->now_us);
-    for (uint32_t i = 0; i < project->count; i++) /* read only from here on, as the chunk's owner knows */
-        chunk->columns[i] =
-            (struct data_column *)(uintptr_t)engine_eval(project->exprs[i], from, &flow->bad);
+    for (uint32_t i = 0; i < project->count;
+         i++) /* read only from here on, as the chunk's owner knows */
+        chunk->columns[i] = (struct data_column *)(uintptr_t)engine_eval(project->exprs[i], from,
+                                                                         &flow->bad);
     engine_flow_bury(flow, rows);
     chunk->count = from->count;
     chunk->rows = from->rows;
@@ -105,8 +108,8 @@ mr_err engine_project_new(const struct engine_flow *flow, const struct sql_node 
     project->count = node->row->field_count;
     project->exprs = mr_new_array(struct engine_eval *, project->count);
     for (uint32_t i = 0; i < project->count; i++) {
-        mr_err err =
-            engine_eval_new(node->project.exprs[i], &flow->bound->settings, &project->exprs[i]);
+        mr_err err = engine_eval_new(node->project.exprs[i], &flow->bound->settings,
+                                     &project->exprs[i]);
         if (err != MR_OK) {
             project_free(&project->op);
             return err;
@@ -128,7 +131,8 @@ struct walk {
     uint16_t live;
     uint32_t element;
 };
-static uint32_t rows_of(const struct generate *generate, const struct data_column *list, uint16_t row)
+static uint32_t rows_of(const struct generate *generate, const struct data_column *list,
+                        uint16_t row)
 {
     uint32_t length = list->valid[row] ? list->lengths[row] : 0;
     return length == 0 && generate->outer ? 1 : length;

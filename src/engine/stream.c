@@ -21,7 +21,7 @@
 enum {
     BACKOFF_US_MIN = 100000,
     BACKOFF_US_MAX = 2000000,
-    FENCED_AGAIN_US = 60000000,         /* fenced twice within: someone else really has the name */
+    FENCED_AGAIN_US = 60000000, /* fenced twice within: someone else really has the name */
 };
 
 const char *engine_topic_positions(void)
@@ -52,6 +52,7 @@ static void run_free(struct engine_run *run)
 }
 static void run_close(struct engine_run *run)
 {
+    mr_timer_stop(&run->partitions);
     engine_batch_drop(run);
     engine_restore_close(run);
     for (size_t i = 0; i < run->sink_count; i++)
@@ -88,9 +89,16 @@ static void reply(struct engine_reply **waiting, mr_err err)
     reply->err = err;
     mr_loop_post(reply->loop, &reply->task);
 }
+void engine_stream_set(struct engine_stream *stream, enum engine_state state)
+{
+    if (stream->state == state)
+        return;
+    stream->state = state;
+    stream->state_us = mr_loop_now_us(stream->engine->loop);
+}
 static void settle(struct engine_stream *stream, enum engine_state state)
 {
-    stream->state = state;
+    engine_stream_set(stream, state);
     engine_stream_publish(stream);
     if (state == ENGINE_PAUSED || state == ENGINE_FAILED)
         reply(&stream->paused, MR_OK);
@@ -181,7 +189,8 @@ void engine_stream_go(struct engine_stream *stream)
     run->records = mr_arena_array(&run->arena, struct engine_record, DATA_CHUNK_ROWS);
     run->values = mr_arena_array(&run->arena, mr_str, DATA_CHUNK_ROWS);
     stream->run = run;
-    stream->state = ENGINE_STARTING;
+    engine_stream_set(stream, ENGINE_STARTING);
+    stream->state_us = mr_loop_now_us(engine->loop);
     engine_start_run(run);
 }
 /* Ends it where it stands, without a checkpoint. */
@@ -207,8 +216,8 @@ static int64_t lag_of(struct engine_stream *stream)
         struct engine_position *position = &stream->positions[i];
         struct kafka_position at;
         if (run != NULL && run->fetcher != NULL &&
-            kafka_fetcher_position(run->fetcher, run->bound->input->topic, position->partition, &at) ==
-                MR_OK &&
+            kafka_fetcher_position(run->fetcher, run->bound->input->topic, position->partition,
+                                   &at) == MR_OK &&
             at.stable >= 0)
             position->end = at.stable;
         if (position->end < 0)
@@ -225,8 +234,8 @@ void engine_stream_publish(struct engine_stream *stream)
     if (run != NULL && run->ready) {
         const struct engine_place *place = &run->committed;
         if (stream->position_count != place->slot_count) {
-            stream->positions = mr_realloc(stream->positions,
-                                           sizeof(struct engine_position) * (place->slot_count + 1));
+            stream->positions = mr_realloc(stream->positions, sizeof(struct engine_position) *
+                                                                  (place->slot_count + 1));
             for (size_t i = 0; i < place->slot_count; i++)
                 stream->positions[i].end = -1;
         }
@@ -237,13 +246,15 @@ void engine_stream_publish(struct engine_stream *stream)
         }
         stream->totals = place->totals;
         stream->watermark_us = place->watermark_us;
-        stream->groups =
-            run->flow->groups == NULL ? 0 : (int64_t)engine_groups_count(run->flow->groups);
+        stream->groups = run->flow->groups == NULL
+                             ? 0
+                             : (int64_t)engine_groups_count(run->flow->groups);
     }
     mr_counter_set(stream->counters[ENGINE_COUNTER_IN], stream->totals.records_in);
     mr_counter_set(stream->counters[ENGINE_COUNTER_OUT], stream->totals.records_out);
     mr_counter_set(stream->counters[ENGINE_COUNTER_ROWS], stream->totals.rows);
     mr_counter_set(stream->counters[ENGINE_COUNTER_DEAD], stream->totals.dead);
     mr_counter_set(stream->counters[ENGINE_COUNTER_LATE], stream->totals.late);
-    mr_counter_set(stream->counters[ENGINE_COUNTER_LAG], lag_of(stream));
+    stream->lag = lag_of(stream);
+    mr_counter_set(stream->counters[ENGINE_COUNTER_LAG], stream->lag < 0 ? 0 : stream->lag);
 }

@@ -28,7 +28,7 @@ class Engine:
         config.write_text(json.dumps({
             "kafka": place.kafka, "registry": place.registry, "cassandra": place.cassandra,
             "folder": str(place.folder / "engine"), "streams": streams}))
-        self.process = subprocess.Popen([PROGRAM, str(config)], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([PROGRAM, str(config)], stdin=subprocess.PIPE, text=True,
                                         stdout=open(self.output, "wb"), stderr=subprocess.STDOUT)
 
     def again(self):
@@ -42,6 +42,17 @@ class Engine:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
+
+    def say(self, line):
+        """`pause NAME` and the like; returns the answer."""
+        heard = len(self.output.read_text())
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+        def answered():
+            found = [text for text in self.output.read_text()[heard:].split("\n") if text.startswith(line + ": ")]
+            return found and found[-1][len(line) + 2:]
+        return common.wait_for(answered, 30)
 
     def status(self, name):
         found = None

@@ -1,6 +1,6 @@
 /* engine_program: the engine alone as a process, for stories that kill it. One argument: a JSON file
- * with the addresses and the streams. Prints the statuses as JSON lines, five times a second; SIGTERM
- * ends it after its checkpoints. */
+ * with the addresses and the streams. Prints the statuses as JSON lines, five times a second; takes
+ * "pause NAME", "resume NAME" and "stop NAME" from its input; SIGTERM ends it after its checkpoints. */
 #include <signal.h>
 #include <stdio.h>
 #include <sys/signalfd.h>
@@ -14,7 +14,7 @@ struct program {
     struct mr_loop *loop;
     struct engine *engine;
     struct mr_timer timer;
-    struct mr_watch signals;
+    struct mr_watch signals, input;
     struct mr_task closed;
     bool closing, asked;
     struct engine_reply status;
@@ -30,7 +30,8 @@ static bool flag(const struct json_value *value, const char *name)
 {
     return json_bool(json_get(value, mr_str_from(name)), false);
 }
-static const struct engine_pair *pairs(struct mr_arena *arena, const struct json_value *map, size_t *count)
+static const struct engine_pair *pairs(struct mr_arena *arena, const struct json_value *map,
+                                       size_t *count)
 {
     *count = map == NULL ? 0 : map->count;
     struct engine_pair *out = mr_arena_array(arena, struct engine_pair, *count + 1);
@@ -90,14 +91,15 @@ static void on_status(struct engine_reply *reply)
         const struct engine_status *status = &reply->statuses[i];
         struct mr_buf error = {0};
         mr_buf_json(&error, status->error);
-        printf("{\"name\": \"%.*s\", \"state\": \"%s\", \"error\": %.*s, \"in\": %lld, \"out\": %lld, "
-               "\"rows\": %lld, \"dead\": %lld, \"late\": %lld, \"lag\": %lld, \"groups\": %lld, "
-               "\"checkpoints\": %lld, \"checkpoint_us\": %lld}\n",
-               MR_STR_ARG(status->name), engine_state_word(status->state),
-               MR_STR_ARG(mr_buf_as_str(&error)), (long long)status->records_in,
-               (long long)status->records_out, (long long)status->rows, (long long)status->dead,
-               (long long)status->late, (long long)status->lag, (long long)status->groups,
-               (long long)status->checkpoints, (long long)status->checkpoint_us);
+        printf(
+            "{\"name\": \"%.*s\", \"state\": \"%s\", \"error\": %.*s, \"in\": %lld, \"out\": %lld, "
+            "\"rows\": %lld, \"dead\": %lld, \"late\": %lld, \"lag\": %lld, \"groups\": %lld, "
+            "\"checkpoints\": %lld, \"checkpoint_us\": %lld}\n",
+            MR_STR_ARG(status->name), engine_state_word(status->state),
+            MR_STR_ARG(mr_buf_as_str(&error)), (long long)status->records_in,
+            (long long)status->records_out, (long long)status->rows, (long long)status->dead,
+            (long long)status->late, (long long)status->lag, (long long)status->groups,
+            (long long)status->checkpoints, (long long)status->checkpoint_us);
         mr_buf_fini(&error);
     }
     fflush(stdout);
@@ -122,6 +124,50 @@ static void on_started(struct engine_reply *reply)
     if (reply->err != MR_OK)
         fprintf(stderr, "start: %s\n", reply->why);
     mr_arena_fini(&reply->arena);
+}
+
+/* ---- what it is told ---- */
+struct word {
+    struct engine_reply reply;
+    char line[300];
+};
+static void on_word(struct engine_reply *reply)
+{
+    struct word *word = mr_container(reply, struct word, reply);
+    printf("%s: %s\n", word->line, reply->err == MR_OK ? "done" : reply->why);
+    fflush(stdout);
+    mr_arena_fini(&reply->arena);
+    mr_free(word);
+}
+static void obey(struct program *program, mr_str line)
+{
+    struct word *word = mr_new(struct word);
+    mr_str verb, name = line;
+    snprintf(word->line, sizeof(word->line), "%.*s", MR_STR_ARG(line));
+    word->reply.loop = program->loop;
+    word->reply.done = on_word;
+    (void)mr_str_split(&name, ' ', &verb);
+    if (mr_str_equal(verb, MR_STR("pause")))
+        engine_pause(program->engine, name, &word->reply);
+    else if (mr_str_equal(verb, MR_STR("resume")))
+        engine_resume(program->engine, name, &word->reply);
+    else
+        engine_stop(program->engine, name, &word->reply);
+}
+static void on_input(struct mr_watch *watch, uint32_t events)
+{
+    struct program *program = mr_container(watch, struct program, input);
+    char bytes[1000];
+    ssize_t count = read(watch->fd, bytes, sizeof(bytes));
+    mr_str rest = mr_str_of(bytes, count > 0 ? (size_t)count : 0), line;
+    (void)events;
+    if (count <= 0) {
+        mr_watch_set(program->loop, watch, 0);
+        return;
+    }
+    while (mr_str_split(&rest, '\n', &line))
+        if (line.length > 0 && !program->closing)
+            obey(program, line);
 }
 
 /* ---- the end ---- */
@@ -175,12 +221,16 @@ int main(int argc, char **argv)
         program.starts[i].done = on_started;
         engine_start(program.engine, &spec, &program.starts[i]);
     }
+    program.input = (struct mr_watch){.ready = on_input, .fd = STDIN_FILENO};
+    (void)mr_watch_set(program.loop, &program.input,
+                       EPOLLIN); /* a file or nothing: nobody speaks */
     program.timer.run = on_timer;
     mr_timer_start(program.loop, &program.timer, 100000);
     mr_loop_run(program.loop);
     mr_disk_free(disk);
     mr_timer_stop(&program.timer);
     mr_watch_set(program.loop, &program.signals, 0);
+    mr_watch_set(program.loop, &program.input, 0);
     mr_fd_close(program.signals.fd);
     mr_loop_free(program.loop);
     mr_buf_fini(&file);

@@ -80,6 +80,41 @@ def test_wrong_sql_fails_with_its_place(log):
     assert "line 2, column 3" in status["error"]
 
 
+def test_a_paused_stream_reads_nothing_and_goes_on_where_it_stood(log):
+    log.topic("t")
+    write_json(log, 100)
+    engine = log.engine([json_stream("s", "SELECT k, v FROM t")])
+    engine.wait_read("s", 100)
+    assert engine.say("pause s") == "done"
+    engine.wait("s", lambda s: s["state"] == "paused")
+    write_json(log, 100)
+    time.sleep(0.5)
+    assert engine.status("s")["in"] == 100
+    assert engine.say("resume s") == "done"
+    engine.wait_read("s", 200)
+    assert engine.say("stop s") == "done"
+    assert "no stream" in engine.say("pause s")
+    assert len(log.records("s")) == 200
+
+
+def test_new_partitions_of_the_input_are_found(log):
+    log.topic("t", 1)
+    write_json(log, 10)
+    engine = log.engine([json_stream("s", "SELECT k, v FROM t")])
+    engine.wait_read("s", 10)
+    assert engine.stop() == 0
+    from confluent_kafka.admin import AdminClient, NewPartitions
+    for future in AdminClient({"bootstrap.servers": log.kafka}).create_partitions([NewPartitions("t", 3)]).values():
+        try:
+            future.result()
+        except Exception as error:
+            import pytest
+            pytest.skip(f"the log makes no partitions: {error}")
+    engine = engine.again()
+    write_json(log, 100)
+    engine.wait_read("s", 110)
+
+
 def test_the_older_instance_is_fenced(log):
     log.topic("t")
     write_json(log, 1000)
