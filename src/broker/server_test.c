@@ -723,3 +723,52 @@ STORY("a damaged catalog is a sentence, not a fresh start")
     mr_disk_free(b.disk);
     mr_loop_free(b.loop);
 }
+
+static void asks_invented(struct peer *peer, struct mr_random *random, const struct kafka_api *api)
+{
+    int16_t version =
+        (int16_t)(api->oldest +
+                  (int16_t)mr_random_below(random, (uint64_t)(api->newest - api->oldest + 1)));
+    void *request = mr_arena_alloc_zero(&peer->arena, api->request()->bytes);
+    struct mr_buf buf = {0};
+    struct wire_out out = kafka_api_out(&buf, api, version);
+
+    wire_invent(random, &peer->arena, api->request(), version, request);
+    kafka_api_write_request(&out, api, ++peer->correlation, MR_STR("noise"), request);
+    for (size_t at = 0, i = 0; i <= out.splices.count; i++) {
+        size_t end = i < out.splices.count ? out.splices.items[i].at : buf.length;
+        expect(write(peer->fd, buf.data + at, end - at) >= 0);
+        at = end;
+        if (i < out.splices.count)
+            expect(write(peer->fd, out.splices.items[i].ref.data,
+                         out.splices.items[i].ref.length) >= 0);
+    }
+    wire_out_fini(&out);
+    mr_buf_fini(&buf);
+}
+
+STORY("requests of noise, well formed, of every API: each is answered or ends its connection")
+{
+    struct broker b;
+    struct mr_random random;
+    given_broker(t, &b);
+    has_topic(given_peer(&b), "still", 1);
+    mr_random_init(&random, 7);
+    for (int round = 0; round < 40; round++) {
+        for (size_t i = 0; i < kafka_api_count; i++) {
+            struct peer *peer = given_peer(&b);
+            if (kafka_api_rows[i].key == KAFKA_API_create_topics ||
+                kafka_api_rows[i].key == KAFKA_API_create_partitions)
+                continue;
+            asks_invented(peer, &random, &kafka_api_rows[i]);
+            for (int turn = 0; turn < 4; turn++)
+                mr_loop_turn(b.loop, 0);
+            mr_arena_fini(&peer->arena);
+            leaves(peer);
+            mr_free(peer);
+        }
+        passes(&b, 1000);
+    }
+    has_topic(given_peer(&b), "there", 1);
+    stops(&b);
+}

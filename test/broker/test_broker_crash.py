@@ -1,11 +1,14 @@
 """SIGKILL at random moments: nothing that was acknowledged is lost, nothing is half there."""
+import os
 import random
+import subprocess
 import threading
 import time
 import uuid
 
+import pytest
 from confluent_kafka import KafkaException, TopicPartition
-from broker_stories import stories, take
+from broker_stories import PEER, Broker, stories, take
 
 
 def test_acknowledged_records_survive_kills_under_load(broker):
@@ -126,3 +129,53 @@ def test_an_orderly_stop_reads_nothing_again(broker):
     broker.start()
     assert broker.reads(name, 1000) == [str(i) for i in range(1000)]
     assert "cut off" not in broker.process.text
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MB that can grow."""
+    if PEER or os.getuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", tmp_path]).returncode:
+        pytest.skip("needs to mount a small file system")
+    yield tmp_path
+    subprocess.run(["umount", "-l", tmp_path])
+
+
+def test_a_full_disk_refuses_records_and_goes_on_when_there_is_room(small_disk):
+    broker = Broker(small_disk)
+    broker.start()
+    name, kept, refused = broker.topic(segment_bytes=4000000), {}, []
+
+    def told(error, message):
+        if error:
+            refused.append(error)
+        else:
+            kept[message.offset()] = message.value()
+    producer = broker.producer(enable_idempotence=True, message_timeout_ms=4000, linger_ms=5)
+    for i in range(30000):
+        while True:
+            try:
+                producer.produce(name, f"{i:06}".encode() + b"x" * 1000, on_delivery=told)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    producer.flush(30)
+    assert len(kept) > 15000 and refused
+    assert "read-only until there is room" in broker.process.text
+    assert len(broker.reads(name, len(kept), seconds=30)) >= len(kept)
+    subprocess.run(["mount", "-o", "remount,size=96m", small_disk], check=True)
+    stories.wait_for(lambda: broker.produces(name, ["room"], message_timeout_ms=2000) is None and
+                     "there is room again" in broker.process.text, 40)
+    assert broker.process.stop() == 0
+    broker.start()
+    consumer, found = broker.consumer(name), {}
+
+    def all_read():
+        for message in consumer.consume(10000, 0.2):
+            found[message.offset()] = message.value()
+        return len(found) > len(kept)
+    stories.wait_for(all_read, 30, 0)
+    consumer.close()
+    broker.end()
+    assert all(found[offset] == value for offset, value in kept.items())

@@ -1,0 +1,118 @@
+/* fuzz/broker.c: requests to a whole broker, over a socket. The input is a row of requests: one byte
+ * chooses the API, one the version and whether the rest is the body as it stands or the seed of a
+ * well-formed request; two bytes are its length. */
+#include "broker/broker.h"
+#include "kafka/messages.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct mr_clock clock_of_test;
+static struct mr_loop *loop;
+static struct broker_server *server;
+static char folder[] = "/tmp/millrace-fuzz-broker-XXXXXX";
+
+static void ends(void)
+{
+    mr_folder_remove(folder);
+}
+
+static void begins(void)
+{
+    struct broker_options options = {.page_cache = true, .no_reserve = true};
+
+    mr_log_level_set(MR_LOG_ERROR);
+    mr_assert(mkdtemp(folder) != NULL);
+    atexit(ends);
+    options.folder = mr_str_from(folder);
+    mr_clock_init_manual(&clock_of_test, 1700000000000000);
+    loop = mr_loop_new("log", &clock_of_test);
+    mr_assert(broker_server_open(loop, mr_disk_new(2), &options, &server) == MR_OK);
+    while (!broker_server_ready(server))
+        mr_loop_turn(loop, 1000);
+}
+
+static void sends(int fd, const void *data, size_t length)
+{
+    if (send(fd, data, length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        return; /* closed for what came before */
+}
+
+/* Topics of a million partitions are allowed, and not what this is about. */
+static bool is_costly(const struct kafka_api *api)
+{
+    return api->key == KAFKA_API_create_topics || api->key == KAFKA_API_create_partitions;
+}
+
+static void asks(int fd, const struct kafka_api *api, int16_t version, mr_str rest, bool invented)
+{
+    struct mr_arena arena;
+    struct mr_buf buf = {0};
+    mr_arena_init(&arena);
+    struct wire_out out = kafka_api_out(&buf, api, version);
+    void *request = mr_arena_alloc_zero(&arena, api->request()->bytes);
+
+    if (invented && !is_costly(api)) {
+        struct mr_random random;
+        mr_random_init(&random, mr_hash(rest.data, rest.length));
+        wire_invent(&random, &arena, api->request(), version, request);
+        kafka_api_write_request(&out, api, 1, MR_STR("fuzz"), request);
+        for (size_t at = 0, i = 0; i <= out.splices.count; i++) {
+            size_t end = i < out.splices.count ? out.splices.items[i].at : buf.length;
+            sends(fd, buf.data + at, end - at);
+            at = end;
+            if (i < out.splices.count)
+                sends(fd, out.splices.items[i].ref.data, out.splices.items[i].ref.length);
+        }
+    } else {
+        bool tagged = kafka_api_request_header(api, version) >= 2;
+        mr_buf_be32(&buf, (uint32_t)(10 + tagged + rest.length));
+        mr_buf_be16(&buf, (uint16_t)api->key);
+        mr_buf_be16(&buf, (uint16_t)version);
+        mr_buf_be32(&buf, 1);
+        mr_buf_be16(&buf, 0);
+        if (tagged)
+            mr_buf_u8(&buf, 0);
+        mr_buf_str(&buf, rest);
+        sends(fd, buf.data, buf.length);
+    }
+    wire_out_fini(&out);
+    mr_buf_fini(&buf);
+    mr_arena_fini(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    struct mr_in in = mr_in_of(data, size);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (server == NULL)
+        begins();
+    address.sin_port = htons(broker_server_port(server));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
+        abort();
+    while (mr_in_left(&in) >= 4) {
+        const struct kafka_api *api = &kafka_api_rows[mr_in_u8(&in) % kafka_api_count];
+        uint8_t how = mr_in_u8(&in);
+        uint16_t length = mr_in_be16(&in);
+        mr_str rest = mr_in_take(&in, length < mr_in_left(&in) ? length : mr_in_left(&in));
+        int16_t versions = (int16_t)(api->newest - api->oldest + 1);
+        asks(fd, api, (int16_t)(api->oldest + (how & 0x7f) % versions), rest, (how & 0x80) != 0);
+    }
+    for (int i = 0; i < 6; i++)
+        mr_loop_turn(loop, 0);
+    mr_clock_pass(&clock_of_test, 100000);
+    mr_loop_turn(loop, 0);
+    close(fd);
+    for (int i = 0; i < 3; i++)
+        mr_loop_turn(loop, 0);
+    return 0;
+}
