@@ -3,8 +3,9 @@
  * once. */
 #include "kafka/client.h"
 
-struct reading {
+struct kafka_reading {
     struct kafka_client *client;
+    struct kafka_reading *next; /* of client->readings */
     struct kafka_fetcher *fetcher;
     struct mr_arena arena; /* of one fetched set */
     char *topic;
@@ -21,7 +22,7 @@ struct reading {
 
 static void reading_free(void *context, mr_err err)
 {
-    struct reading *reading = context;
+    struct kafka_reading *reading = context;
     (void)err;
     kafka_fetcher_close(reading->fetcher);
     mr_arena_fini(&reading->arena);
@@ -34,10 +35,15 @@ static void reading_free(void *context, mr_err err)
     mr_free(reading);
 }
 
-static void reading_end(struct reading *reading, mr_err err)
+static void reading_end(struct kafka_reading *reading, mr_err err)
 {
     if (reading->over)
         return;
+    struct kafka_reading **link = &reading->client->readings;
+    while (*link != NULL && *link != reading)
+        link = &(*link)->next;
+    if (*link == reading)
+        *link = reading->next;
     reading->over = true;
     reading->err = err;
     reading->why = err == MR_OK ? NULL : mr_copy_cstr(mr_str_from(mr_why()));
@@ -45,7 +51,7 @@ static void reading_end(struct reading *reading, mr_err err)
 }
 
 /* One more partition is at its end when `next` has passed it for the first time. */
-static void partition_reached(struct reading *reading, int32_t partition, int64_t next)
+static void partition_reached(struct kafka_reading *reading, int32_t partition, int64_t next)
 {
     struct kafka_offset *end = &reading->ends[partition];
     if (end->offset < 0 || next < end->offset)
@@ -57,7 +63,7 @@ static void partition_reached(struct reading *reading, int32_t partition, int64_
 
 static void on_fetched(void *context, struct kafka_fetched *fetched)
 {
-    struct reading *reading = context;
+    struct kafka_reading *reading = context;
     struct kafka_reader reader;
     struct kafka_record record;
     kafka_reader_init(&reader, fetched, &reading->arena);
@@ -85,7 +91,7 @@ static void on_failed(void *context, mr_str topic, int32_t partition, mr_err err
 
 static void ends_done(void *context, mr_err err, const struct kafka_offset *offsets, size_t count)
 {
-    struct reading *reading = context;
+    struct kafka_reading *reading = context;
     size_t half = count / 2; /* first the starts, then the ends */
     if (err != MR_OK) {
         reading_end(reading, err);
@@ -116,7 +122,7 @@ static void ends_done(void *context, mr_err err, const struct kafka_offset *offs
 
 static void partitions_done(void *context, mr_err err, int32_t partitions)
 {
-    struct reading *reading = context;
+    struct kafka_reading *reading = context;
     if (err != MR_OK || reading->over) {
         reading_end(reading, err);
         return;
@@ -141,11 +147,27 @@ void kafka_read_all(struct kafka_client *client, mr_str topic,
                                       const struct kafka_record *record),
                     kafka_done *on_end, void *context)
 {
-    struct reading *reading = mr_new(struct reading);
+    struct kafka_reading *reading = mr_new(struct kafka_reading);
     reading->client = client;
     reading->topic = mr_copy_cstr(topic);
     reading->on_record = on_record;
     reading->on_end = on_end;
     reading->context = context;
+    reading->next = client->readings;
+    client->readings = reading;
     kafka_admin_partitions(client, topic, partitions_done, reading);
+}
+
+void kafka_read_cancel_all(struct kafka_client *client)
+{
+    while (client->readings != NULL) {
+        struct kafka_reading *reading = client->readings;
+        if (reading->fetcher == NULL) { /* its question is answered by the close; only unlink it */
+            client->readings = reading->next;
+            continue;
+        }
+        kafka_fetcher_close(reading->fetcher);
+        reading->fetcher = NULL;
+        reading_end(reading, mr_fail(MR_CANCELLED, "kafka: %s: closed while it was read", reading->topic));
+    }
 }

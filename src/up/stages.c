@@ -17,6 +17,8 @@ enum { LOOK_US = 4000, REFRESH_US = 500000, POSTGRES_LOOK_US = 2000000 };
 
 static void fail(struct up *up, const char *why)
 {
+    if (up->stopping != 0)              /* the first trouble is the one to tell */
+        return;
     fprintf(stderr, "millrace up: %s\n", why);
     mr_log(MR_LOG_ERROR, "up", "%s", why);
     up->exit_status = 1;
@@ -408,6 +410,7 @@ static void engine_close_there(struct mr_task *task)
 static void store_close_there(struct mr_task *task)
 {
     struct closing *closing = mr_container(task, struct closing, task);
+    mr_timer_stop(&closing->up->store_timer);
     store_server_close(closing->up->store, &closing->up->step_done);
     mr_free(closing);
 }
