@@ -123,6 +123,12 @@ void *mr_arena_alloc_slow(struct mr_arena *arena, size_t bytes)
 {
     mr_assert(bytes <= SIZE_MAX - 4096);
     size_t wish = ((bytes > 0 ? bytes : 1) + 15) & ~(size_t)15;
+    if (wish <=
+        (size_t)(arena->end - arena->at)) { /* 0 bytes: an address of their own is all they need */
+        char *at = arena->at;
+        arena->at += wish;
+        return at;
+    }
     size_t block_bytes = arena->bytes < ARENA_FIRST_BYTES ? ARENA_FIRST_BYTES : arena->bytes;
     if (block_bytes > ARENA_BLOCK_BYTES_MAX)
         block_bytes = ARENA_BLOCK_BYTES_MAX;

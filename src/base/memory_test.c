@@ -60,3 +60,17 @@ STORY("counted bytes live as long as somebody holds them")
     mr_bytes_unref(bytes);
     mr_bytes_unref(NULL);
 }
+
+STORY("an arena gives no block to allocations of nothing")
+{
+    struct mr_arena arena = {0};
+    char *first = mr_arena_alloc(&arena, 1), *last = NULL;
+    size_t bytes = arena.bytes;
+    for (int i = 0; i < 100; i++) {
+        char *next = mr_arena_alloc(&arena, 0);
+        expect(next != NULL && next != last && next != first);
+        last = next;
+    }
+    expect_int(arena.bytes, bytes);
+    mr_arena_fini(&arena);
+}
