@@ -432,14 +432,23 @@ static bool take_payload(struct capture_session *session, mr_str payload)
 }
 
 /* ---- the stream's callbacks ---- */
+/* Nothing that PostgreSQL might forget would be missing after a crash: all is committed, and no change was
+ * left to a snapshot whose position does not name it yet. */
+static bool is_safe(const struct capture_session *session)
+{
+    const struct capture_position *position = &session->position;
+    return !session->transaction.inside && !session->begun &&
+           (session->pauses & CAPTURE_PAUSE_COMMIT) == 0 &&
+           (position->snapshot_done || (position->unseen.count == 0 && !position->unseen.many));
+}
+
 static void keep_alive(struct capture_session *session, const struct capture_frame *frame)
 {
     if (!session->transaction.inside)
         capture_snapshot_reached(session, frame->end_lsn);
     if (session->dead)
         return;
-    bool pending = session->begun || (session->pauses & CAPTURE_PAUSE_COMMIT) != 0;
-    if (!session->transaction.inside && !pending)
+    if (is_safe(session))
         capture_follow_confirm(session, frame->end_lsn);
     if (frame->reply)
         send_status(session);
@@ -484,7 +493,7 @@ static void on_idle(void *owner)
         return;
     if (session->begun)
         capture_follow_commit(session);
-    else
+    else if (is_safe(session))
         capture_follow_confirm(session, session->end_lsn);
 }
 
