@@ -20,6 +20,7 @@ static void read_values(struct mr_in *in, struct mr_arena *arena)
     mr_buf_fini(&out);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
 {
     struct mr_arena arena;

@@ -21,14 +21,17 @@ static void define(const char *text)
     mr_arena_fini(&arena);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
 {
     struct store_fault fault = {0};
     struct store_plan *plan = NULL;
     if (schema.keyspaces.count == 0) {
         store_schema_init(&schema);
-        define("CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}");
-        define("CREATE TABLE k.t (a int, b text, c timeuuid, d decimal, e list<int>, f map<text, frozen<set<int>>>, "
+        define("CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', "
+               "'replication_factor': 1}");
+        define("CREATE TABLE k.t (a int, b text, c timeuuid, d decimal, e list<int>, f map<text, "
+               "frozen<set<int>>>, "
                "g text static, h tuple<int, text>, i varint, PRIMARY KEY ((a, b), c, d))");
     }
     if (store_plan_make(&schema, MR_STR("k"), mr_str_of(data, length), &fault, &plan) == MR_OK) {
