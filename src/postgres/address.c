@@ -214,3 +214,9 @@ void postgres_batch_add_raw_table(struct postgres_conn *conn, mr_str table)
     mr_buf_fini(&quoted);
     mr_buf_fini(&sql);
 }
+
+void postgres_batch_add_run(struct postgres_conn *conn, mr_str run)
+{
+    postgres_batch_add(conn, MR_STR("SELECT pg_logical_emit_message(true, 'millrace.run', $1)"),
+                       &run, 1);
+}

@@ -160,9 +160,15 @@ STORY("the raw table is made once, with the whole row in its log")
     for (int i = 0; i < 2; i++) {
         postgres_batch_begin(bench->conn, on_done, bench);
         postgres_batch_add_raw_table(bench->conn, MR_STR("raw.users"));
+        postgres_batch_add_run(bench->conn, MR_STR("users/7"));
+        postgres_batch_add(bench->conn,
+                           MR_STR("INSERT INTO raw.users(key, body) VALUES (now()::text, '{}') "
+                                  "RETURNING id"),
+                           NULL, 0);
         postgres_batch_end(bench->conn);
         turns_until(bench, &bench->answers, i + 1);
         expect_int(bench->err, MR_OK);
+        expect_int(bench->affected, 1);
     }
     expect_str(mr_str_from(asks(bench, "SELECT relreplident FROM pg_class WHERE "
                                        "oid = 'raw.users'::regclass")),

@@ -87,7 +87,8 @@ int postgres_conn_version(const struct postgres_conn *conn);
 size_t postgres_conn_waiting(const struct postgres_conn *conn); /* requests not yet answered */
 
 /* The answer of a request: `rows` is its last statement's result (NULL on errors), `affected` the
- * sum over its statements. On errors nothing of the request has happened; mr_why() has the server's
+ * sum of the
+ * rows that its statements inserted, updated or deleted. On errors nothing of the request has happened; mr_why() has the server's
  * sentence. Codes: FULL (53100), CONFLICT (23xxx, 40xxx; the latter with MR_AGAIN), NOT_FOUND
  * (undefined table ...), EXISTS, DENIED, AUTH, INVALID (the rest of 22xxx and 42xxx), BUSY (55006),
  * UNREACHABLE (57P0x), CANCELLED (57014). */
@@ -125,6 +126,9 @@ void postgres_table_split(mr_str table, mr_str *schema, mr_str *name);
  * id bigint identity primary key, key text unique not null, body jsonb not null, fetched_at
  * timestamptz not null default now(); REPLICA IDENTITY FULL. Harmless when it is there. */
 void postgres_batch_add_raw_table(struct postgres_conn *conn, mr_str table);
+
+/* Adds a message to the open batch that tells a capture which run its rows are of (header mr.run). */
+void postgres_batch_add_run(struct postgres_conn *conn, mr_str run);
 
 /* ---- a stream on a replication connection (COPY BOTH) ---- */
 /* Each message of the server, without its framing; a view. Return false to pause: the rest comes

@@ -311,6 +311,7 @@ struct scheduler_run *scheduler_run_new(struct scheduler_pipeline *pipeline, con
             .scheduler = pipeline->scheduler,
             .loop = scheduler_loop(pipeline->scheduler),
             .step = &pipeline->spec.steps[i],
+            .run = run->id,
             .fetched = mr_counter_get(MR_METRIC_FETCHED, mr_str_from(labels)),
             .written = mr_counter_get(MR_METRIC_ROWS, mr_str_from(labels)),
             .ended = step_ended,

@@ -24,6 +24,7 @@ struct scheduler_task {
     struct scheduler *scheduler;
     struct mr_loop *loop;
     const struct scheduler_step_spec *step;
+    const char *run;        /* its id */
     struct mr_buf log;      /* what the try says; bounded */
     int64_t records, rows;  /* fetched, written */
     int64_t retry_after_us; /* what the server asked for; 0: nothing */

@@ -169,6 +169,7 @@ static void store(struct mr_timer *timer)
     get->conn = conn;
     postgres_batch_begin(conn, stored, get);
     postgres_batch_add_raw_table(conn, step->table);
+    postgres_batch_add_run(conn, mr_str_from(get->task->run));
     for (size_t i = 0; i < count; i++)
         postgres_batch_add(conn, mr_buf_as_str(&sql),
                            key ? (mr_str[]){rows[i].key, rows[i].body} : &rows[i].body,
