@@ -115,12 +115,14 @@ bool cql_decimal_parse(struct mr_buf *out, mr_str text)
         mr_str power = mr_str_slice(text, (size_t)e + 1, text.length);
         if (power.length > 0 && power.data[0] == '+')
             power = mr_str_slice(power, 1, power.length);
-        if (mr_str_to_i64(power, &exponent) != MR_OK || exponent > 100000000 ||
-            exponent < -100000000)
+        if (mr_str_to_i64(power, &exponent) != MR_OK || exponent > INT64_C(1) << 32 ||
+            exponent < -(INT64_C(1) << 32))
             return false;
         text = mr_str_slice(text, 0, (size_t)e);
     }
     if (!read_digits(&number, text, true, &scale))
+        return false;
+    if (scale - exponent > INT32_MAX || scale - exponent < INT32_MIN)
         return false;
     mr_buf_be32(out, (uint32_t)(int32_t)(scale - exponent));
     write_bytes(out, &number, negative && number.count > 0);

@@ -299,7 +299,9 @@ static bool read_decimal(struct mr_in *in, struct mr_buf *out)
         int64_t top = (int64_t)bits;
         for (uint8_t byte; (byte = (uint8_t)(mr_in_u8(in) ^ flip)) != 0 && in->err == MR_OK;)
             mr_buf_u8(&text, (uint8_t)('0' + byte - 1));
-        int64_t scale = (int64_t)(text.length - begin) - top;
+        if (top > INT64_C(1) << 40 || top < -(INT64_C(1) << 40))
+            mr_in_fail(in);
+        int64_t scale = in->err != MR_OK ? 0 : (int64_t)(text.length - begin) - top;
         while (scale < 0 && scale > -64) { /* 1E+1 reads better as 10 */
             mr_buf_u8(&text, '0');
             scale++;
