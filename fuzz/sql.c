@@ -8,8 +8,9 @@ static const struct data_type *find_table(void *self, mr_str name)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char ddl[] = "a INT, b STRING, c STRUCT<d: DOUBLE, e: ARRAY<STRUCT<f: BIGINT>>>, "
-                              "g MAP<STRING, DATE>, h TIMESTAMP, i DECIMAL(20,4), j BOOLEAN, k BINARY";
+    static const char ddl[] =
+        "a INT, b STRING, c STRUCT<d: DOUBLE, e: ARRAY<STRUCT<f: BIGINT>>>, "
+        "g MAP<STRING, DATE>, h TIMESTAMP, i DECIMAL(20,4), j BOOLEAN, k BINARY";
     struct mr_arena arena;
     const struct data_type *row = NULL, *type = NULL;
     struct sql_plan *plan = NULL;

@@ -94,7 +94,7 @@ static bool story_run(struct story *story)
         return false;
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
-    kill(-child, SIGKILL);      /* whatever the story has left running */
+    kill(-child, SIGKILL); /* whatever the story has left running */
     mr_folder_remove(story->folder);
     if (WIFSIGNALED(status))
         fprintf(stderr, "    ended by signal %d%s\n", WTERMSIG(status),

@@ -368,14 +368,27 @@ STORY("only what is wanted is read, wider or elsewhere")
 {
     struct avro_schema *parsed = schema(RECORD(
         "R",
-        FIELD("a", "\"int\"") "," FIELD("skip", "{\"type\":\"array\",\"items\":{\"type\":\"map\","
-                                                "\"values\":\"string\"}}") "," FIELD(
-            "n",
-            RECORD("N",
-                   FIELD("x", "\"string\"") "," FIELD(
-                       "y", "[\"null\",\"long\"]"))) "," FIELD("t",
-                                                               "{\"type\":\"long\",\"logicalType\":"
-                                                               "\"timestamp-millis\"}")));
+        FIELD("a", "\"int\"") "," FIELD(
+            "skip",
+            "{\"type\":\"array\",\"items\":{\"type\":\"map\","
+            "\"values\":\"string\"}}") "," FIELD("n",
+                                                 RECORD(
+                                                     "N",
+                                                     FIELD("x", "\"string\"") "," FIELD(
+                                                         "y",
+                                                         "[\"null\",\"long\"]"))) "," FIELD("t",
+                                                                                            "{\"typ"
+                                                                                            "e\":"
+                                                                                            "\"long"
+                                                                                            "\","
+                                                                                            "\"logi"
+                                                                                            "calTyp"
+                                                                                            "e\":"
+                                                                                            "\"time"
+                                                                                            "stamp-"
+                                                                                            "millis"
+                                                                                            "\""
+                                                                                            "}")));
     struct mr_arena arena = {0};
     const struct data_type *type;
     struct avro_decoder *decoder;

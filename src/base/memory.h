@@ -68,6 +68,6 @@ struct mr_bytes *mr_bytes_copy(const void *data, size_t length);
 struct mr_bytes *mr_bytes_ref(struct mr_bytes *bytes); /* Thread: any */
 /* Whether the caller's reference is the only one: then it may write again. */
 bool mr_bytes_alone(const struct mr_bytes *bytes);
-void mr_bytes_unref(struct mr_bytes *bytes);           /* accepts NULL. Thread: any */
+void mr_bytes_unref(struct mr_bytes *bytes); /* accepts NULL. Thread: any */
 
 #endif

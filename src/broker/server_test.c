@@ -726,9 +726,9 @@ STORY("a damaged catalog is a sentence, not a fresh start")
 
 static void asks_invented(struct peer *peer, struct mr_random *random, const struct kafka_api *api)
 {
-    int16_t version =
-        (int16_t)(api->oldest +
-                  (int16_t)mr_random_below(random, (uint64_t)(api->newest - api->oldest + 1)));
+    int16_t version = (int16_t)(api->oldest +
+                                (int16_t)mr_random_below(
+                                    random, (uint64_t)(api->newest - api->oldest + 1)));
     void *request = mr_arena_alloc_zero(&peer->arena, api->request()->bytes);
     struct mr_buf buf = {0};
     struct wire_out out = kafka_api_out(&buf, api, version);

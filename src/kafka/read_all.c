@@ -168,6 +168,7 @@ void kafka_read_cancel_all(struct kafka_client *client)
         }
         kafka_fetcher_close(reading->fetcher);
         reading->fetcher = NULL;
-        reading_end(reading, mr_fail(MR_CANCELLED, "kafka: %s: closed while it was read", reading->topic));
+        reading_end(reading,
+                    mr_fail(MR_CANCELLED, "kafka: %s: closed while it was read", reading->topic));
     }
 }

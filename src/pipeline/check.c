@@ -36,7 +36,8 @@ static struct pipeline_place place_in(const struct pipeline *pipeline, struct pi
         return place;
     bool block = place.column == 1;
     if (block || line > 1)
-        place.column = indent_at(pipeline, block ? text.place.line : place.line + line - 1) + column;
+        place.column = indent_at(pipeline, block ? text.place.line : place.line + line - 1) +
+                       column;
     else
         place.column += column - 1;
     place.line += line - 1;

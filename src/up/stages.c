@@ -17,7 +17,7 @@ enum { LOOK_US = 4000, REFRESH_US = 500000, POSTGRES_LOOK_US = 2000000 };
 
 static void fail(struct up *up, const char *why)
 {
-    if (up->stopping != 0)              /* the first trouble is the one to tell */
+    if (up->stopping != 0) /* the first trouble is the one to tell */
         return;
     fprintf(stderr, "millrace up: %s\n", why);
     mr_log(MR_LOG_ERROR, "up", "%s", why);
