@@ -153,7 +153,7 @@ mr_err sql_tables(struct mr_arena *arena, mr_str text, mr_str **names, size_t *c
 
 /* The plan for people (EXPLAIN), a line a node. */
 void sql_plan_print(struct mr_buf *out, const struct sql_plan *plan);
-/* docs/sql.md, from functions.def. */
+/* docs/reference/sql.md, from functions.def. */
 void sql_print_docs(struct mr_buf *out);
 /* The function's name as in functions.def. */
 mr_str sql_function_name(enum sql_function function);
