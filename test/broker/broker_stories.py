@@ -1,16 +1,16 @@
 """A log for the stories of this folder: ours, or with PEER (host:port) a genuine Kafka, which is the judge."""
 import functools
-import importlib.util
 import os
 import pathlib
+import sys
 import uuid
 
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-_spec = importlib.util.spec_from_file_location("stories", pathlib.Path(__file__).parent.parent / "conftest.py")
-stories = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(stories)
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+import story as stories  # noqa: E402
+
 PEER = os.environ.get("PEER")
 
 
@@ -72,14 +72,18 @@ def take(consumer, count, seconds=20):
 class Broker(Log):
     """`millrace broker` on a folder, killed and started again at will."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, data=None):
         self.folder, self.offset, self.process = folder, stories.free_offset(), None
+        self.data = data or folder / "data"
         super().__init__(f"127.0.0.1:{9092 + self.offset}")
 
     def start(self):
-        self.process = stories.Millrace(self.folder, "broker", "--data", self.folder / "data",
+        self.process = stories.Millrace(self.folder, "broker", "--data", self.data,
                                         "--port-offset", self.offset)
-        stories.wait_for(lambda: self.admin.list_topics(timeout=1), 20)
+        try:
+            stories.wait_for(lambda: self.admin.list_topics(timeout=1), 20)
+        except AssertionError as trouble:
+            raise AssertionError(f"{trouble}; it says: {self.process.text[-2000:]}") from None
         return self
 
     def kill(self):
