@@ -21,7 +21,7 @@ import requests
 from cassandra.cluster import Cluster
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "test"))
-from conftest import ROOT, Pipeline, open_folder, wait_for  # noqa: E402
+from story import ROOT, Pipeline, open_folder, wait_for  # noqa: E402
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 TICK = os.sysconf("SC_CLK_TCK")

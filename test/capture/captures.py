@@ -13,9 +13,9 @@ import psycopg2
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from conftest import ROOT, Millrace, open_folder, wait_for
+from story import BINARY, ROOT, Millrace, open_folder, wait_for
 
-PROGRAM = os.environ.get("CAPTURE_PROGRAM") or str(ROOT / "build" / "capture_program")
+PROGRAM = os.environ.get("CAPTURE_PROGRAM") or str(pathlib.Path(os.path.realpath(BINARY)).parent / "capture_program")
 
 
 class Capture:

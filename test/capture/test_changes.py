@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from captures import Capture, capture, log_and_registry, read_topic, wait_caught_up  # noqa: F401 (fixtures)
-from conftest import wait_for
+from story import wait_for
 
 LONG = "SELECT string_agg(md5(i::text), '') FROM generate_series(1, 400) i"
 

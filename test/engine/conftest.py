@@ -12,10 +12,10 @@ import requests
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-_spec = importlib.util.spec_from_file_location("stories", pathlib.Path(__file__).parent.parent / "conftest.py")
+_spec = importlib.util.spec_from_file_location("stories", pathlib.Path(__file__).parent.parent / "story.py")
 common = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(common)
-PROGRAM = os.environ.get("ENGINE_PROGRAM") or str(common.ROOT / "build" / "engine_program")
+PROGRAM = os.environ.get("ENGINE_PROGRAM") or str(pathlib.Path(os.path.realpath(common.BINARY)).parent / "engine_program")
 
 
 class Engine:

@@ -115,6 +115,23 @@ def test_new_partitions_of_the_input_are_found(log):
     engine.wait_read("s", 110)
 
 
+def test_a_backlog_in_order_has_no_late_rows_whatever_partition_is_read_first(log):
+    log.topic("t")
+    producer = log.producer()
+    for i in range(60000):
+        ts = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1700000000 + i // 10))
+        producer.produce("t", value=json.dumps({"ts": ts}), partition=i % 4)
+    producer.flush()
+    stream = {"name": "w", "sql": "SELECT window.start AS m, count(*) AS n FROM t GROUP BY window(ts, '1 minute')",
+              "json": True, "keys": ["m"], "inputs": [
+                  {"topic": "t", "json": True, "schema": "ts TIMESTAMP", "watermark": "ts", "delay_us": 1000000}]}
+    engine = log.engine([stream])
+    status = engine.wait_read("w", 60000)
+    assert status["late"] == 0 and status["checkpoints"] > 1
+    engine.wait("w", lambda s: s["groups"] <= 1)
+    assert len(log.records("w")) == 100
+
+
 def test_the_older_instance_is_fenced(log):
     log.topic("t")
     write_json(log, 1000)

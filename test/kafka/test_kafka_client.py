@@ -8,7 +8,7 @@ import importlib.util
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("stories", pathlib.Path(__file__).parent.parent / "conftest.py")
+_spec = importlib.util.spec_from_file_location("stories", pathlib.Path(__file__).parent.parent / "story.py")
 stories = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(stories)
 PROGRAM = pathlib.Path(os.path.realpath(stories.BINARY)).parent / "test_kafka"

@@ -9,7 +9,7 @@ import time
 import pytest
 import requests
 
-_spec = importlib.util.spec_from_file_location("stories", pathlib.Path(__file__).parent.parent / "conftest.py")
+_spec = importlib.util.spec_from_file_location("stories", pathlib.Path(__file__).parent.parent / "story.py")
 common = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(common)
 

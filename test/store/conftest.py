@@ -1,6 +1,5 @@
 """A table store for the stories of this folder: ours, or with PEER (host:port) a genuine Cassandra, which is the
 judge."""
-import importlib.util
 import itertools
 import os
 import pathlib
@@ -13,9 +12,8 @@ import pytest
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import RoundRobinPolicy
 
-_spec = importlib.util.spec_from_file_location("stories", pathlib.Path(__file__).parent.parent / "conftest.py")
-stories = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(stories)
+import story
+
 PEER = os.environ.get("PEER")
 _names = itertools.count()
 
@@ -33,7 +31,7 @@ class Store:
             self.start()
 
     def start(self):
-        self.millrace = stories.Millrace(self.folder, "store", "--data", self.folder / "data", "--port", self.port)
+        self.millrace = story.Millrace(self.folder, "store", "--data", self.folder / "data", "--port", self.port)
         self.process = self.millrace.process
         self.millrace.wait_for_text("listens on")
         self.port = int(re.search(r"listens on [^:]+:(\d+)", self.millrace.text).group(1))

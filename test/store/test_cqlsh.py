@@ -1,7 +1,9 @@
 """The store as cqlsh sees it."""
+import os
+
 import pytest
 
-from conftest import PEER
+PEER = os.environ.get("PEER")
 
 TABLE = """CREATE TABLE shop.orders (
     a int,

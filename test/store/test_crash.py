@@ -1,13 +1,17 @@
 """The store is killed while clients write: what was acknowledged is there afterwards."""
+import os
 import random
+import subprocess
 import threading
 import time
 import uuid
 
-from cassandra import OperationTimedOut
-from cassandra.cluster import NoHostAvailable
+import pytest
+from cassandra.policies import FallthroughRetryPolicy
+from cassandra.protocol import OverloadedErrorMessage
 
-from conftest import stories
+import story
+from conftest import PEER, Store
 
 
 def writes_until(session, insert, stop, acknowledged, number):
@@ -74,3 +78,40 @@ def test_definitions_survive(own_store):
     assert store.cqlsh("DESCRIBE SCHEMA") == described
     one = session.execute("SELECT * FROM k.t WHERE id = %s", [key]).one()
     assert one.a == "x" and dict(one.b.items()) == {"k": [1]}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 60 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", folder]).returncode:
+        pytest.skip("mounting needs root")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=False)
+
+
+def test_a_full_disk_refuses_writes_until_there_is_room(small_disk):
+    if PEER:
+        pytest.skip("fills its server's disk")
+    store = Store(small_disk)
+    session = store.connect()
+    session.execute("CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+    session.execute("CREATE TABLE k.t (id int PRIMARY KEY, body blob)")
+    insert = session.prepare("INSERT INTO k.t (id, body) VALUES (?, ?)")
+    insert.retry_policy = FallthroughRetryPolicy()
+    body, acknowledged = os.urandom(60000), []
+    with pytest.raises(OverloadedErrorMessage, match="No space left on device"):
+        for i in range(5000):
+            session.execute(insert, (i, body))
+            acknowledged.append(i)
+    assert session.execute("SELECT id FROM k.t WHERE id = 1").one().id == 1
+    subprocess.run(["mount", "-o", "remount,size=600m", small_disk], check=True)
+
+    def written():
+        session.execute(insert, (100000, body))
+        return True
+    story.wait_for(written, 20)
+    there = {r.id for r in session.execute("SELECT id FROM k.t")}
+    assert [key for key in acknowledged if key not in there] == [] and 100000 in there
+    store.end()

@@ -3,6 +3,7 @@ import datetime
 import decimal
 import ipaddress
 import logging
+import os
 import time
 import uuid
 
@@ -13,7 +14,7 @@ from cassandra.protocol import SyntaxException
 from cassandra.query import BatchStatement, BatchType, SimpleStatement, UNSET_VALUE
 from cassandra.util import Date, Duration, OrderedMapSerializedKey, SortedSet, Time
 
-from conftest import PEER
+PEER = os.environ.get("PEER")
 
 
 def rows(session, text, *values):

@@ -11,7 +11,7 @@ import psycopg2
 import requests
 from cassandra.cluster import Cluster
 
-from conftest import wait_for
+from story import wait_for
 
 ROUNDS = int(os.environ.get("SOAK_ROUNDS", "3"))
 FUTURE = datetime.timedelta(minutes=10)

@@ -10,7 +10,7 @@ import pytest
 import requests
 from cassandra.cluster import Cluster
 
-from conftest import BINARY, PORTS, ROOT, free_offset, wait_for
+from story import BINARY, PORTS, ROOT, free_offset, wait_for
 
 USERS = "pipelines/users.yaml"
 

@@ -9,7 +9,7 @@ import time
 from confluent_kafka import Producer
 
 from captures import capture, decode, log_and_registry, read_topic, wait_caught_up  # noqa: F401 (fixtures)
-from conftest import wait_for
+from story import wait_for
 
 FIRST_ROWS = int(os.environ.get("CAPTURE_ROWS", "60000"))
 KILLS = int(os.environ.get("CAPTURE_KILLS", "6"))
