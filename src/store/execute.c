@@ -154,13 +154,6 @@ static void run_slice(struct store_request *request)
     slice_done(request);
 }
 
-/* Reads nothing while the database is being opened again after a full disk. */
-static mr_err check_serving(const struct store_server *server)
-{
-    return server->resuming ? mr_fail(MR_FULL, "the store comes back from a full disk; try again")
-                            : MR_OK;
-}
-
 static mr_err begin_select(struct store_request *request, const struct store_plan *plan)
 {
     struct store_server *server = request->reply.session->server;
@@ -188,9 +181,7 @@ static mr_err begin_select(struct store_request *request, const struct store_pla
 
 static void run_select(struct store_request *request)
 {
-    mr_err err = check_serving(request->reply.session->server);
-    if (err == MR_OK)
-        err = begin_select(request, request->plan);
+    mr_err err = begin_select(request, request->plan);
     if (err != MR_OK) {
         fail(request, err);
         return;
@@ -362,19 +353,17 @@ static void decide(struct store_request *request)
     struct store_server *server = request->reply.session->server;
     struct store_row_view view;
     bool applies = false;
-    mr_err err = check_serving(server);
     if (request->selecting) {
         store_select_fini(&request->job);
         request->selecting = false;
     }
-    if (err == MR_OK && store_turn_flush(server) == MR_AGAIN) {
+    if (store_turn_flush(server) == MR_AGAIN) {
         keep_owner(request); /* until what came before is visible */
         request->task.run = decide_task;
         mr_loop_post(server->loop, &request->task);
         return;
     }
-    if (err == MR_OK)
-        err = begin_select(request, request->plan->write->read);
+    mr_err err = begin_select(request, request->plan->write->read);
     request->job.page_size = 0;
     while (err == MR_OK &&
            (request->state = store_select_run(&request->job, KV_CACHED)) == STORE_SELECT_MORE)

@@ -556,6 +556,8 @@ static mr_err dispatch(struct store_reply *reply, const struct cql_header *heade
         return store_fail(fault, CQL_ERROR_PROTOCOL,
                           "Unexpected message %s, expecting STARTUP or OPTIONS",
                           cql_opcode_name(header->opcode));
+    if (runs && server->resuming)
+        return mr_fail(MR_FULL, "the store comes back from a full disk; try again");
     if (runs && (header->flags & CQL_FRAME_TRACING))
         begin_trace(reply, header, body);
     if (header->flags & CQL_FRAME_CUSTOM_PAYLOAD) { /* a map of bytes: read over */

@@ -20,8 +20,9 @@ static void turn_free(struct store_turn *turn)
 /* ---- answering ---- */
 static void send_event(struct store_server *server, const struct mr_buf *event)
 {
-    for (struct net_conn *conn = net_listener_next(server->listener, NULL); conn != NULL;
-         conn = net_listener_next(server->listener, conn)) {
+    struct net_conn *conn = server->listener == NULL ? NULL /* closing */
+                                                     : net_listener_next(server->listener, NULL);
+    for (; conn != NULL; conn = net_listener_next(server->listener, conn)) {
         struct store_session *session = net_context(conn);
         if (session == NULL || session->conn == NULL || !(session->events & STORE_EVENT_SCHEMA))
             continue;
@@ -128,8 +129,9 @@ static void slow_write(struct mr_job *job)
 
 static void resume_readers(struct store_server *server)
 {
-    for (struct net_conn *conn = net_listener_next(server->listener, NULL); conn != NULL;
-         conn = net_listener_next(server->listener, conn)) {
+    struct net_conn *conn = server->listener == NULL ? NULL /* closing */
+                                                     : net_listener_next(server->listener, NULL);
+    for (; conn != NULL; conn = net_listener_next(server->listener, conn)) {
         struct store_session *session = net_context(conn);
         if (session != NULL && session->conn != NULL && session->paused) {
             session->paused = false;
