@@ -669,6 +669,44 @@ STORY("a transaction that the coordinator forgot is aborted at the start, and it
     stops(&b);
 }
 
+static void sleeps(struct mr_job *job)
+{
+    (void)job;
+    usleep(50000);
+}
+
+STORY("whoever takes a transactional id over may hang up before it is told")
+{
+    struct broker b;
+    struct txn_peer mover;
+    struct kafka_init_producer_id_request request = {.transactional_id = MR_STR("mover"),
+                                                     .transaction_timeout_ms = 60000,
+                                                     .producer_id = -1,
+                                                     .producer_epoch = -1};
+    struct mr_job slow[2] = {{.work = sleeps}, {.work = sleeps}};
+    given_broker(t, &b);
+    has_topic(given_peer(&b), "money", 1);
+    expect_int(begins(&b, &mover), 0);
+    expect_int(adds(&mover, 0), 0);
+    expect_int(puts_value(&mover, 0, "cut"), 0);
+    const struct broker_txn *txn = mr_map_get(&b.server->txns.by_id, MR_STR("mover"));
+    struct peer *next = given_peer(&b);
+    asks(next, KAFKA_API_init_producer_id, 3, &request);
+    for (int i = 0; i < 3000 && txn->state != BROKER_TXN_COMPLETE_ABORT; i++)
+        mr_loop_turn(b.loop, 0);
+    mr_disk_submit(b.disk, &slow[0]); /* so that the new epoch takes a while to be on the disk */
+    mr_disk_submit(b.disk, &slow[1]);
+    for (int i = 0; i < 3000 && txn->state != BROKER_TXN_EMPTY; i++)
+        mr_loop_turn(b.loop, 1000);
+    leaves(next);
+    expect_int(begins(&b, &mover), 0);
+    expect_int(adds(&mover, 0), 0);
+    expect_int(puts_value(&mover, 0, "kept"), 0);
+    expect_int(ends(&mover, true), 0);
+    expect_str(committed(&b, 0), MR_STR("kept "));
+    stops(&b);
+}
+
 /* ---- requests that are not as they should be ---- */
 
 static bool is_closed(struct peer *peer)

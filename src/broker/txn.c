@@ -267,6 +267,7 @@ static void start_now(struct broker_txn *txn, struct broker_request *request)
     txn->changed_ms = broker_storage_now_ms(&txn->txns->server->storage);
     out->producer_id = producer_id;
     out->producer_epoch = epoch;
+    request->abandon = NULL; /* the record names it until it is kept */
     start->request = request;
     start->wait.run = start_kept;
     if (txn_write(txn, txn->state, &end) != MR_OK)
