@@ -395,6 +395,8 @@ static void log_fail(struct broker_log *log, mr_err err, const char *why)
     waits_run(&log->wait_flushed, 0, log->failed);
 }
 
+/* Once the disk thread is through: a reader may have opened the file as well, and the sync that follows a
+ * write still needs this one. */
 static void io_adopt_fd(struct log_io *io)
 {
     if (!io->opened)
@@ -413,7 +415,6 @@ static void io_written(struct log_io *io)
 
     log->writing = false;
     io->write = false;
-    io_adopt_fd(io);
     if (io->write_err != MR_OK) {
         log->recent_submitted = log->recent_written; /* to be written again */
         log_fail(log, io->write_err, io->why);
@@ -663,7 +664,7 @@ static void plan_begin(struct broker_log *log, struct broker_segment *segment,
 
     plan->log = log;
     plan->segment = segment;
-    plan->limit = active ? segment->written : segment->facts.bytes;
+    plan->limit = segment->written < segment->facts.bytes ? segment->written : segment->facts.bytes;
     plan->indexed = active;
     plan->fd = segment->fd;
     plan->opened = false;
