@@ -274,7 +274,12 @@ static mr_err push_chunk(struct engine_run *run, const struct gathered *chunk)
                                   &run->outlet, &rows);
     if (err != MR_OK || rows.chunk->row_count == 0)
         return err;
-    return engine_flow_push(run->flow, &rows);
+    err = engine_flow_push(run->flow, &rows);
+    struct engine_slot *slot =
+        &run->place.slots[run->records[0].slot]; /* a chunk is of one partition */
+    if (run->flow->event_us_max > slot->event_us_max)
+        slot->event_us_max = run->flow->event_us_max;
+    return err;
 }
 
 /* ---- the pump ---- */

@@ -172,7 +172,7 @@ static void put_decimal(struct mr_buf *out, data_decimal value, int32_t scale)
 }
 static bool in_range(int64_t value, int bits)
 {
-    int64_t limit = (int64_t)1 << (bits - 1);
+    int64_t limit = bits == 64 ? 0 : (int64_t)1 << (bits - 1);
     return bits == 64 || (value >= -limit && value < limit);
 }
 static bool put_whole(struct mr_buf *out, enum cql_type_id to, int64_t value, const char **why)

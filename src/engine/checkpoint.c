@@ -78,13 +78,36 @@ static mr_err write_state(struct engine_run *run)
     }
     return MR_OK;
 }
+/* Whether the partition has records that this batch does not reach. */
+static bool is_behind(struct engine_run *run, const struct engine_slot *slot)
+{
+    struct kafka_position at;
+    if (kafka_fetcher_position(run->fetcher, run->bound->input->topic, slot->partition, &at) !=
+            MR_OK ||
+        at.stable < 0)
+        return true; /* it has not been asked yet */
+    for (size_t i = run->fetched_at; i < run->fetched.count; i++)
+        if (run->fetched.items[i]->partition == slot->partition)
+            return true;
+    return (slot->offset < 0 ? at.next : slot->offset) < at.stable;
+}
+static int64_t event_time(struct engine_run *run)
+{
+    const struct engine_place *place = &run->place;
+    bool *behind = mr_arena_array(&run->chunk, bool, place->slot_count);
+    for (size_t i = 0; i < place->slot_count; i++)
+        behind[i] = is_behind(run, &place->slots[i]);
+    int64_t event_us = engine_place_event_us(place, behind);
+    mr_arena_reset(&run->chunk);
+    return event_us;
+}
 static mr_err write_position(struct engine_run *run)
 {
     struct engine_flow *flow = run->flow;
     struct engine_place *place = &run->place;
     struct mr_buf key = {0}, value = {0};
-    place->watermark_us = engine_flow_watermark_next(flow);
-    place->event_us_max = flow->event_us_max;
+    if (run->bound->watermark_column >= 0 && run->bound->aggregate != NULL)
+        place->watermark_us = engine_flow_watermark_next(flow, event_time(run));
     place->totals.late = flow->late;
     mr_buf_printf(&key, "stream.%.*s", MR_STR_ARG(run->stream->spec->name));
     engine_position_write(&value, run->bound->input->topic, place);

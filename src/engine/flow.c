@@ -115,6 +115,7 @@ static int64_t times_max(const struct data_column *times, const struct data_chun
 mr_err engine_flow_push(struct engine_flow *flow, struct engine_rows *rows)
 {
     int32_t column = flow->bound->watermark_column;
+    flow->event_us_max = ENGINE_NO_TIME;
     if (column >= 0 && rows->chunk->columns[column] != NULL)
         flow->event_us_max = times_max(rows->chunk->columns[column], rows->chunk,
                                        flow->event_us_max);
@@ -135,11 +136,10 @@ mr_err engine_flow_again(struct engine_flow *flow, bool all)
         engine_groups_settle(flow->groups);
     return err;
 }
-int64_t engine_flow_watermark_next(const struct engine_flow *flow)
+int64_t engine_flow_watermark_next(const struct engine_flow *flow, int64_t event_us)
 {
     int64_t delay = flow->bound->input->watermark_delay_us, next;
-    if (flow->event_us_max == ENGINE_NO_TIME ||
-        __builtin_sub_overflow(flow->event_us_max, delay, &next))
+    if (event_us == ENGINE_NO_TIME || __builtin_sub_overflow(event_us, delay, &next))
         return flow->watermark_us;
     return next > flow->watermark_us ? next : flow->watermark_us;
 }

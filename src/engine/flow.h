@@ -94,7 +94,7 @@ struct engine_flow {
     struct engine_rows_bad bad; /* of the chunk under evaluation */
     int64_t now_us;             /* current_timestamp() of the batch */
     int64_t watermark_us;       /* of the batch; ENGINE_NO_TIME: none */
-    int64_t event_us_max;       /* largest event time seen, or ENGINE_NO_TIME */
+    int64_t event_us_max;       /* largest event time of the latest chunk, or ENGINE_NO_TIME */
     int64_t late;               /* rows dropped because they were late, in all */
 };
 mr_err engine_flow_new(const struct engine_bound *bound, const struct engine_outlet *outlet,
@@ -107,7 +107,7 @@ mr_err engine_flow_push(struct engine_flow *flow, struct engine_rows *rows);
 mr_err engine_flow_end(struct engine_flow *flow);
 /* Emits the batch's changed groups once more, or with `all` every open group. */
 mr_err engine_flow_again(struct engine_flow *flow, bool all);
-/* The watermark for the next batch: the largest event time less the delay, never back. */
-int64_t engine_flow_watermark_next(const struct engine_flow *flow);
+/* The watermark for the next batch: this event time less the delay, never back. */
+int64_t engine_flow_watermark_next(const struct engine_flow *flow, int64_t event_us);
 
 #endif

@@ -345,7 +345,7 @@ struct at_work {
     struct engine_scan *scan;
     struct mr_map table; /* "window key" to struct cell */
     bool quiet;          /* the outlet's tables come after the commit */
-    int64_t emitted;
+    int64_t emitted, event_us;
     int64_t committed_late, committed_event, committed_watermark;
     struct mr_map changelog; /* key to struct mr_bytes, as committed */
 };
@@ -385,7 +385,7 @@ static void begins(struct at_work *work)
     struct mr_map_entry *entry;
     expect_ok(engine_flow_new(work->bound, &work->outlet, &work->flow));
     work->flow->late = work->committed_late;
-    work->flow->event_us_max = work->committed_event;
+    work->event_us = work->committed_event;
     work->flow->watermark_us = work->committed_watermark;
     for (size_t i = 0; (entry = mr_map_next(&work->changelog, &i)) != NULL;) {
         const struct mr_bytes *value = entry->value;
@@ -410,8 +410,8 @@ static void commits_but(struct at_work *work, bool killed)
         mr_bytes_unref(old);
     }
     work->committed_late = work->flow->late;
-    work->committed_event = work->flow->event_us_max;
-    work->committed_watermark = engine_flow_watermark_next(work->flow);
+    work->committed_event = work->event_us;
+    work->committed_watermark = engine_flow_watermark_next(work->flow, work->event_us);
     if (killed) {
         engine_flow_free(work->flow);
         begins(work);
@@ -458,6 +458,8 @@ static void reads(struct at_work *work, const struct event *events, uint32_t cou
         expect_ok(engine_scan_read(work->scan, NULL, -1, &arena, records, values, count,
                                    &work->outlet, &rows));
         expect_ok(engine_flow_push(work->flow, &rows));
+        if (work->flow->event_us_max > work->event_us)
+            work->event_us = work->flow->event_us_max;
     }
     mr_arena_fini(&arena);
 }

@@ -173,6 +173,7 @@ STORY("a position is read back as it was written")
     engine_place_slot(&place, 0)->offset = 17;
     engine_place_slot(&place, 3)->offset = 5;
     engine_place_slot(&place, 3)->time_us = 1700000000000123;
+    engine_place_slot(&place, 3)->event_us_max = 99;
     place.watermark_us = -5;
     place.totals = (struct engine_totals){10, 9, 8, 1, 2};
     place.shape = 0xfedcba9876543211;
@@ -183,7 +184,7 @@ STORY("a position is read back as it was written")
     expect_int(engine_place_slot(&back, 3)->time_us, 1700000000000123);
     expect_int(engine_place_slot(&back, 3)->offset, 5);
     expect_int(back.watermark_us, -5);
-    expect_int(back.event_us_max, INT64_MIN);
+    expect_int(engine_place_slot(&back, 3)->event_us_max, 99);
     expect_int(back.totals.rows, 8);
     expect_int(back.totals.late, 2);
     expect(back.shape == place.shape);
@@ -192,4 +193,22 @@ STORY("a position is read back as it was written")
     mr_buf_fini(&text);
     engine_place_fini(&place);
     engine_place_fini(&back);
+}
+STORY("while partitions are behind, the watermark follows the slowest of them")
+{
+    struct engine_place place;
+    bool behind[3] = {false, false, false};
+    engine_place_init(&place);
+    expect_int(engine_place_event_us(&place, behind), INT64_MIN);
+    engine_place_slot(&place, 0)->event_us_max = 500;
+    engine_place_slot(&place, 1)->event_us_max = 100;
+    engine_place_slot(&place, 2);
+    expect_int(engine_place_event_us(&place, behind), 500); /* all is read: the largest */
+    behind[0] = true;
+    expect_int(engine_place_event_us(&place, behind), 500);
+    behind[1] = true;
+    expect_int(engine_place_event_us(&place, behind), 100);
+    behind[2] = true;
+    expect_int(engine_place_event_us(&place, behind), INT64_MIN); /* nothing of it is known yet */
+    engine_place_fini(&place);
 }

@@ -7,7 +7,7 @@ enum { PARTITIONS_MAX = 10000 };
 
 void engine_place_init(struct engine_place *place)
 {
-    *place = (struct engine_place){.watermark_us = INT64_MIN, .event_us_max = INT64_MIN};
+    *place = (struct engine_place){.watermark_us = INT64_MIN};
 }
 void engine_place_fini(struct engine_place *place)
 {
@@ -32,8 +32,21 @@ struct engine_slot *engine_place_slot(struct engine_place *place, int32_t partit
             return &place->slots[i];
     place->slots = mr_realloc(place->slots, sizeof(*place->slots) * (place->slot_count + 2));
     struct engine_slot *slot = &place->slots[place->slot_count++];
-    *slot = (struct engine_slot){partition, -1, INT64_MIN};
+    *slot = (struct engine_slot){partition, -1, INT64_MIN, INT64_MIN};
     return slot;
+}
+
+int64_t engine_place_event_us(const struct engine_place *place, const bool *behind)
+{
+    int64_t largest = INT64_MIN, slowest = INT64_MAX;
+    for (size_t i = 0; i < place->slot_count; i++) {
+        int64_t event_us = place->slots[i].event_us_max;
+        if (event_us > largest)
+            largest = event_us;
+        if (behind[i] && event_us < slowest)
+            slowest = event_us;
+    }
+    return slowest < largest ? slowest : largest;
 }
 
 /* ---- text ---- */
@@ -53,11 +66,11 @@ void engine_position_write(struct mr_buf *out, mr_str topic, const struct engine
         mr_buf_printf(out, "%s{\"partition\":%d,\"offset\":%lld", i == 0 ? "" : ",",
                       slot->partition, (long long)slot->offset);
         write_time(out, "time_us", slot->time_us);
+        write_time(out, "event_us", slot->event_us_max);
         mr_buf_cstr(out, "}");
     }
     mr_buf_cstr(out, "]");
     write_time(out, "watermark_us", place->watermark_us);
-    write_time(out, "event_us", place->event_us_max);
     mr_buf_printf(out, ",\"in\":%lld,\"out\":%lld,\"rows\":%lld,\"dead\":%lld,\"late\":%lld",
                   (long long)totals->records_in, (long long)totals->records_out,
                   (long long)totals->rows, (long long)totals->dead, (long long)totals->late);
@@ -77,6 +90,7 @@ static mr_err read_slots(const struct json_value *list, struct engine_place *pla
         struct engine_slot *slot = engine_place_slot(place, (int32_t)partition);
         slot->offset = json_i64(json_get(item, MR_STR("offset")), -1);
         slot->time_us = json_i64(json_get(item, MR_STR("time_us")), INT64_MIN);
+        slot->event_us_max = json_i64(json_get(item, MR_STR("event_us")), INT64_MIN);
     }
     return MR_OK;
 }
@@ -104,7 +118,6 @@ mr_err engine_position_read(mr_str text, mr_str topic, struct engine_place *plac
     if (err == MR_OK) {
         struct engine_totals *totals = &place->totals;
         place->watermark_us = json_i64(json_get(value, MR_STR("watermark_us")), INT64_MIN);
-        place->event_us_max = json_i64(json_get(value, MR_STR("event_us")), INT64_MIN);
         totals->records_in = json_i64(json_get(value, MR_STR("in")), 0);
         totals->records_out = json_i64(json_get(value, MR_STR("out")), 0);
         totals->rows = json_i64(json_get(value, MR_STR("rows")), 0);

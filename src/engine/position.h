@@ -10,13 +10,14 @@ struct engine_totals {
 };
 struct engine_slot {
     int32_t partition;
-    int64_t offset;  /* the next record to read; -1: none read yet */
-    int64_t time_us; /* the latest write time given out; INT64_MIN: none */
+    int64_t offset;       /* the next record to read; -1: none read yet */
+    int64_t time_us;      /* the latest write time given out; INT64_MIN: none */
+    int64_t event_us_max; /* the largest event time read; INT64_MIN: none */
 };
 struct engine_place {
     struct engine_slot *slots; /* by partition of the input */
     size_t slot_count;
-    int64_t watermark_us, event_us_max; /* INT64_MIN: none */
+    int64_t watermark_us; /* INT64_MIN: none */
     struct engine_totals totals;
     uint64_t shape; /* of the state: what the groups' bytes mean; 0: none */
 };
@@ -25,6 +26,10 @@ void engine_place_fini(struct engine_place *place);
 void engine_place_copy(struct engine_place *to, const struct engine_place *from);
 /* The slot of a partition, made when missing (offset -1). */
 struct engine_slot *engine_place_slot(struct engine_place *place, int32_t partition);
+/* The event time that a watermark follows: the largest of all, as on Spark, whose batches take all that is
+ * there. Ours are smaller: while partitions are behind (one flag a slot), it is the smallest of theirs,
+ * so that one which is read first does not make the others' rows late. INT64_MIN: none yet. */
+int64_t engine_place_event_us(const struct engine_place *place, const bool *behind);
 void engine_position_write(struct mr_buf *out, mr_str topic, const struct engine_place *place);
 /* Errors: MR_CORRUPT (not such a record, or of another topic). */
 mr_err engine_position_read(mr_str text, mr_str topic, struct engine_place *place);

@@ -353,7 +353,6 @@ static void repeat_tables(struct engine_run *run)
 static void go(struct engine_run *run)
 {
     engine_place_copy(&run->committed, &run->place);
-    run->flow->event_us_max = run->place.event_us_max;
     run->flow->late = run->place.totals.late;
     run->ready = true;
     engine_stream_set(run->stream, ENGINE_RUNNING);
