@@ -92,7 +92,8 @@ struct mr_in {
 };
 static inline struct mr_in mr_in_of(const void *data, size_t length)
 {
-    return (struct mr_in){(const uint8_t *)data, (const uint8_t *)data + length, MR_OK};
+    const uint8_t *bytes = data;
+    return (struct mr_in){bytes, length == 0 ? bytes : bytes + length, MR_OK};
 }
 static inline struct mr_in mr_in_str(mr_str text)
 {

@@ -221,15 +221,21 @@ static void look_up(struct capture_session *session, mr_str bytes)
     mr_buf_fini(&sql);
 }
 
+/* The new row's key is in session->row. A row that moved to another key leaves the old one. */
+static bool put_moved(struct capture_session *session, const struct capture_message *message)
+{
+    if (message->old_kind == 0)
+        return true;
+    row_texts(&message->old, session->key_row);
+    return same_key(session->table, session->key_row, session->row) ||
+           put(session, 'd', session->key_row, NULL);
+}
+
 /* The new row is in session->row, whole. */
 static bool put_update(struct capture_session *session, const struct capture_message *message)
 {
-    if (message->old_kind != 0) {
-        row_texts(&message->old, session->key_row);
-        if (!same_key(session->table, session->key_row, session->row) &&
-            !put(session, 'd', session->key_row, NULL))
-            return false;
-    }
+    if (!put_moved(session, message))
+        return false;
     return put(session, message->kind == CAPTURE_MESSAGE_INSERT ? 'c' : 'u', session->row,
                session->row);
 }
@@ -248,14 +254,12 @@ static void looked_up(void *owner, mr_err err, const struct postgres_rows *rows,
                                 &session->scratch, &message);
     mr_assert(err == MR_OK);
     row_texts(&message.row, session->row);
+    bool there = postgres_rows_count(rows) == 1;
+    for (uint16_t i = 0; there && i < message.row.count; i++)
+        if (message.row.values[i].kind == CAPTURE_VALUE_UNCHANGED)
+            session->row[i] = postgres_rows_get(rows, 0, i);
     /* A row that has gone since needs no value: its delete follows in the stream. */
-    bool good = true;
-    if (postgres_rows_count(rows) == 1) {
-        for (uint16_t i = 0; i < message.row.count; i++)
-            if (message.row.values[i].kind == CAPTURE_VALUE_UNCHANGED)
-                session->row[i] = postgres_rows_get(rows, 0, i);
-        good = put_update(session, &message);
-    }
+    bool good = there ? put_update(session, &message) : put_moved(session, &message);
     if (!good)
         return;
     mr_bytes_unref(session->held);
