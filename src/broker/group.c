@@ -719,9 +719,11 @@ static bool join_fits(const struct broker_group *group, const struct kafka_join_
         size_t have = 0;
         for (size_t j = 0; j < group->members.count; j++) {
             const struct broker_group_member *member = group->members.items[j];
+            bool has = false; /* a member may name one twice */
             for (size_t k = 0; k < member->protocols.count && member != self; k++)
-                have += mr_str_equal(mr_str_from(member->protocols.items[k].name),
-                                     in->protocols.items[i].name);
+                has = has || mr_str_equal(mr_str_from(member->protocols.items[k].name),
+                                          in->protocols.items[i].name);
+            have += has;
         }
         if (have >= others)
             return true;

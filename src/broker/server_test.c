@@ -427,6 +427,30 @@ STORY("who has no protocol in common with the group is refused")
     stops(&b);
 }
 
+STORY("a protocol that one member names twice does not stand for two members")
+{
+    struct broker b;
+    struct kafka_join_group_protocol first[] = {
+        {MR_STR("x"), MR_STR("1")}, {MR_STR("x"), MR_STR("2")}, {MR_STR("y"), MR_STR("3")}};
+    struct kafka_join_group_request request = {.group_id = MR_STR("billing"),
+                                               .session_timeout_ms = SESSION_MS,
+                                               .rebalance_timeout_ms = 30000,
+                                               .protocol_type = MR_STR("consumer"),
+                                               .protocols = {first, 3}};
+    struct kafka_join_group_response response;
+    given_broker(t, &b);
+    struct peer *ann = given_peer(&b), *bob = given_peer(&b), *cat = given_peer(&b);
+    calls(ann, join_group, 3, &request, &response);
+    expect_int(response.error_code, 0);
+    request.protocols.items = &first[2];
+    request.protocols.count = 1;
+    asks(bob, KAFKA_API_join_group, 3, &request); /* waits for the first */
+    request.protocols.items = first;
+    calls(cat, join_group, 3, &request, &response);
+    expect_int(response.error_code, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL);
+    stops(&b);
+}
+
 /* ---- transactions ---- */
 
 struct txn_peer {
