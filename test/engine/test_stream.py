@@ -52,6 +52,33 @@ def test_what_cannot_be_a_row_is_a_dead_letter_byte_by_byte(log):
     assert dead[b"rule"][1]["mr.reason"] == b"v: v >= 0"
 
 
+def test_rows_go_to_another_topic_instead_of_its_own(log):
+    log.topic("t")
+    write_json(log, 20)
+    engine = log.engine([json_stream("s", "SELECT k, v FROM t WHERE v < 5", topic_none=True,
+                                     targets=[{"driver": "topic", "place": "small"}])])
+    engine.wait_read("s", 20)
+    assert sorted(m.key() for m in log.records("small")) == [b"k0", b"k1", b"k2", b"k3", b"k4"]
+    from confluent_kafka.admin import AdminClient
+    assert "s" not in AdminClient({"bootstrap.servers": log.kafka}).list_topics(timeout=10).topics
+
+
+def test_a_group_by_that_changed_does_not_misread_the_old_state(log):
+    log.topic("t")
+    write_json(log, 20)
+    first = json_stream("s", "SELECT v % 2 AS p, count(*) AS n FROM t GROUP BY v % 2", update=True, keys=["p"])
+    engine = log.engine([first])
+    engine.wait_read("s", 20)
+    assert engine.stop() == 0
+    other = {**first, "sql": "SELECT k AS p, sum(v) AS n FROM t GROUP BY k"}
+    status = log.engine([other]).wait("s", lambda s: s["state"] == "failed")
+    assert "another GROUP BY" in status["error"]
+    again = log.engine([first])
+    write_json(log, 20)
+    again.wait_read("s", 40)
+    assert json.loads(log.records("s")[-1].value())["n"] == 20
+
+
 def test_offsets_are_mirrored_to_a_group(log):
     log.topic("t", 1)
     write_json(log, 10)
