@@ -140,7 +140,9 @@ static bool parse_keyspace(struct store_parser *parser, struct store_statement *
     switch ((int)out->kind) {
     case STORE_STATEMENT_CREATE_KEYSPACE:
         return store_parse_if_not_exists(parser, &out->if_not_exists) &&
-               store_parse_name(parser, &out->target.name) && parse_with(parser, out);
+               store_parse_name(parser, &out->target.name) &&
+               (store_at_word(parser, "with") || store_refuse(parser, "WITH")) &&
+               parse_with(parser, out);
     case STORE_STATEMENT_ALTER_KEYSPACE:
         return store_parse_if_exists(parser, &out->if_exists) &&
                store_parse_name(parser, &out->target.name) && parse_with(parser, out);

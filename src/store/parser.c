@@ -368,6 +368,8 @@ static bool parse_marker(struct store_parser *parser, struct store_term **out)
     return true;
 }
 
+static bool parse_postfix(struct store_parser *parser, struct store_term **out);
+
 static bool parse_negative(struct store_parser *parser, struct store_term **out)
 {
     struct store_token *number = parser->at + 1;
@@ -375,8 +377,20 @@ static bool parse_negative(struct store_parser *parser, struct store_term **out)
                     (mr_str_equal(number->text, MR_STR("infinity")) ||
                      mr_str_equal(number->text, MR_STR("nan")));
     if (number->kind != STORE_TOKEN_INTEGER && number->kind != STORE_TOKEN_FLOAT &&
-        number->kind != STORE_TOKEN_DURATION && !infinity)
-        return store_refuse(parser, NULL);
+        number->kind != STORE_TOKEN_DURATION && !infinity) {
+        if (++parser->depth > MR_LIMIT_CQL_TERM_DEPTH)
+            return store_refuse_invalid(parser, CQL_ERROR_INVALID,
+                                        "terms are nested deeper than %d", MR_LIMIT_CQL_TERM_DEPTH);
+        parser->at++;
+        *out = store_term_new(parser, STORE_TERM_ARITHMETIC, MR_STR("-"));
+        (*out)->args = mr_arena_array(parser->arena, struct store_term *, 2);
+        (*out)->arg_count = 2;
+        (*out)->args[0] = store_term_new(parser, STORE_TERM_INTEGER, MR_STR("0"));
+        (*out)->args[0]->implied = true; /* -a is 0 - a */
+        bool ok = parse_postfix(parser, &(*out)->args[1]);
+        parser->depth--;
+        return ok;
+    }
     enum store_term_kind kind = number->kind == STORE_TOKEN_INTEGER    ? STORE_TERM_INTEGER
                                 : number->kind == STORE_TOKEN_DURATION ? STORE_TERM_DURATION
                                                                        : STORE_TERM_FLOAT;
@@ -568,6 +582,11 @@ void store_print_term(struct mr_buf *out, const struct store_term *term)
         mr_buf_u8(out, ']');
         return;
     case STORE_TERM_ARITHMETIC:
+        if (term->args[0]->implied) {
+            mr_buf_u8(out, '-');
+            store_print_term(out, term->args[1]);
+            return;
+        }
         store_print_term(out, term->args[0]);
         mr_buf_printf(out, " %.*s ", MR_STR_ARG(term->text));
         store_print_term(out, term->args[1]);

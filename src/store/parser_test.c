@@ -173,4 +173,10 @@ STORY("terms nested too deep are refused, not followed")
     char *whole = mr_buf_take_cstr(&text);
     wrong(whole, CQL_ERROR_INVALID, "nested deeper");
     mr_free(whole);
+    mr_buf_cstr(&text, "INSERT INTO t (a) VALUES (");
+    for (int i = 0; i < 100000; i++)
+        mr_buf_cstr(&text, "- ");
+    whole = mr_buf_take_cstr(&text);
+    wrong(whole, CQL_ERROR_INVALID, "nested deeper");
+    mr_free(whole);
 }

@@ -143,13 +143,13 @@ static mr_err bind_insert(struct store_binder *binder, struct store_statement *s
         return store_fail(
             binder->fault, CQL_ERROR_INVALID,
             "INSERT statements are not allowed on counter tables, use UPDATE instead");
-    for (uint32_t i = 0; i < statement->change_count; i++) {
-        const struct store_column *column = store_table_column(table, statement->changes[i].name);
-        for (uint32_t j = 0; j < i && column != NULL; j++)
-            if (mr_str_equal(statement->changes[j].name, column->name) && j != i &&
-                column->kind <= STORE_COLUMN_CLUSTERING)
+    for (uint32_t i = 0; i < statement->change_count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (mr_str_equal(statement->changes[j].name, statement->changes[i].name))
                 return store_fail(binder->fault, CQL_ERROR_INVALID,
                                   "The column names contains duplicates");
+    for (uint32_t i = 0; i < statement->change_count; i++) {
+        const struct store_column *column = store_table_column(table, statement->changes[i].name);
         if (column == NULL || column->index >= key_count) {
             statement->changes[rest++] = statement->changes[i];
             continue;
@@ -202,6 +202,11 @@ static mr_err check_keys(struct store_binder *binder, const struct store_stateme
         err = store_fail(binder->fault, CQL_ERROR_INVALID,
                          "Some partition key parts are missing: %.*s",
                          MR_STR_ARG(mr_buf_as_str(&missing)));
+    } else if (write->keys.has_slice && !write->whole_row) {
+        err = store_fail(binder->fault, CQL_ERROR_INVALID,
+                         deletes ? "Range deletions are not supported for specific columns"
+                                 : "Slice restrictions are not supported on the clustering columns "
+                                   "in UPDATE statements");
     } else if (!write->names_row && !only_statics && !(deletes && write->whole_row) &&
                !(deletes && only_statics)) {
         for (uint16_t i = write->keys.clustering_count; i < table->clustering_count; i++) {
@@ -211,9 +216,6 @@ static mr_err check_keys(struct store_binder *binder, const struct store_stateme
         }
         err = store_fail(binder->fault, CQL_ERROR_INVALID, "Some clustering keys are missing: %.*s",
                          MR_STR_ARG(mr_buf_as_str(&missing)));
-    } else if (write->keys.has_slice && !write->whole_row) {
-        err = store_fail(binder->fault, CQL_ERROR_INVALID,
-                         "Range deletions are not supported for specific columns");
     } else if (write->keys.has_token) {
         err = store_fail(binder->fault, CQL_ERROR_INVALID,
                          "The token function cannot be used in WHERE clauses for %s statements",

@@ -46,6 +46,7 @@ struct store_term {
     uint32_t arg_count;
     struct store_term **args;
     uint32_t marker;             /* index of a marker */
+    bool implied;                /* the 0 of -a, which nobody typed */
     const struct cql_type *type; /* of a hint or cast; after binding: of every term */
     /* set by binding */
     const struct store_function *function;
