@@ -463,12 +463,15 @@ static bool parse_chain(struct store_parser *parser, int level, struct store_ter
     static const char *const signs[2][3] = {{"+", "-", "+"}, {"*", "/", "%"}};
     if (!(level == 0 ? parse_chain(parser, 1, out) : parse_postfix(parser, out)))
         return false;
-    for (;;) {
+    for (int operands = 1;; operands++) {
         size_t i = 0;
         while (i < 3 && !store_at_sign(parser, signs[level][i]))
             i++;
         if (i == 3)
             return true;
+        if (operands == MR_LIMIT_CQL_CHAIN)
+            return store_refuse_invalid(parser, CQL_ERROR_INVALID,
+                                        "a term has more than %d operands", MR_LIMIT_CQL_CHAIN);
         struct store_term *sum = store_term_new(parser, STORE_TERM_ARITHMETIC, parser->at->text);
         parser->at++;
         sum->args = mr_arena_array(parser->arena, struct store_term *, 2);

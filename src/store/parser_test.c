@@ -179,4 +179,10 @@ STORY("terms nested too deep are refused, not followed")
     whole = mr_buf_take_cstr(&text);
     wrong(whole, CQL_ERROR_INVALID, "nested deeper");
     mr_free(whole);
+    mr_buf_cstr(&text, "INSERT INTO t (a) VALUES (1");
+    for (int i = 0; i < 100000; i++)
+        mr_buf_cstr(&text, "+1");
+    whole = mr_buf_take_cstr(&text);
+    wrong(whole, CQL_ERROR_INVALID, "more than 1000 operands");
+    mr_free(whole);
 }
