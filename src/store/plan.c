@@ -1,6 +1,8 @@
 /* store/plan.c: from text to plan; WHERE sorted into choices of keys, slices and filters. */
 #include "store/plan.h"
 
+enum { PARTS_MAX = 65535 }; /* selectors, changes or relations of one statement */
+
 const char store_filtering_text[] =
     "Cannot execute this query as it might involve data filtering and thus may have unpredictable "
     "performance. If you want to execute this query despite the performance unpredictability, use "
@@ -473,6 +475,11 @@ static mr_err bind_one(const struct store_schema *schema, struct store_plan *pla
     if (err != MR_OK)
         return err;
     binder.table = plan->table;
+    if (plan->statement->selector_count > PARTS_MAX || plan->statement->change_count > PARTS_MAX ||
+        plan->statement->relation_count > PARTS_MAX ||
+        (kind == STORE_STATEMENT_INSERT && plan->statement->change_count > MR_LIMIT_CQL_COLUMNS))
+        return store_fail(fault, CQL_ERROR_INVALID,
+                          "a statement names more columns or restrictions than a table can have");
     return select ? store_plan_select(plan, &binder) : store_plan_write(plan, &binder);
 }
 
