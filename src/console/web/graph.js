@@ -85,14 +85,15 @@ function drawNode(node, spot, rate, pick) {
   group.append(element("title", {}, [node.about, node.where, node.error ? `${node.state}: ${node.error}` : node.state].filter(Boolean).join("\n")));
   group.append(element("rect", { class: "box", width: WIDTH, height: HEIGHT, rx: 8 }));
   group.append(element("rect", { class: "bar", width: 5, height: HEIGHT - 16, x: 0, y: 8, rx: 2 }));
-  const state = ["capture", "stream"].includes(node.kind) ? ` · ${node.state}` : "";
+  const [sink, name] = node.kind === "sink" ? node.name.split("/", 2) : [null, node.name];
+  const state = ["capture", "stream"].includes(node.kind) ? ` · ${node.state}` : sink ? ` · ${sink}` : "";
   group.append(element("text", { class: "kind", x: 15, y: 18 }, cut(node.kind + state, 28)));
-  group.append(element("text", { class: "name", x: 15, y: 36 }, cut(node.name, 26)));
+  group.append(element("text", { class: "name", x: 15, y: 36 }, cut(name, 24)));
   const parts = counts(node);
-  group.append(element("text", { class: "count", x: 15, y: 54 }, cut(parts.slice(0, 2).join("  ") || node.about, 32)));
+  group.append(element("text", { class: "count", x: 15, y: 54 }, cut(parts.slice(0, 2).join("  ") || node.about, 29)));
   const rest = parts.slice(2).join("  ");
   const last = rest || (rate > 0 ? `${number(Math.round(rate))}/s` : node.where);
-  group.append(element("text", { class: rest ? "count" : "where", x: 15, y: 71 }, cut(last, rest ? 32 : 34)));
+  group.append(element("text", { class: rest ? "count" : "where", x: 15, y: 71 }, cut(last, rest ? 30 : 32)));
   if (kinds[node.kind]) group.addEventListener("click", () => pick(node));
   return group;
 }
