@@ -88,9 +88,9 @@ function drawNode(node, spot, rate, pick) {
   const [sink, name] = node.kind === "sink" ? node.name.split("/", 2) : [null, node.name];
   const state = ["capture", "stream"].includes(node.kind) ? ` · ${node.state}` : sink ? ` · ${sink}` : "";
   group.append(element("text", { class: "kind", x: 15, y: 18 }, cut(node.kind + state, 28)));
-  group.append(element("text", { class: "name", x: 15, y: 36 }, cut(name, 24)));
+  group.append(element("text", { class: "name", x: 15, y: 36 }, cut(name, 22)));
   const parts = counts(node);
-  group.append(element("text", { class: "count", x: 15, y: 54 }, cut(parts.slice(0, 2).join("  ") || node.about, 29)));
+  group.append(element("text", { class: "count", x: 15, y: 54 }, cut(parts.slice(0, 2).join("  ") || node.about, 26)));
   const rest = parts.slice(2).join("  ");
   const last = rest || (rate > 0 ? `${number(Math.round(rate))}/s` : node.where);
   group.append(element("text", { class: rest ? "count" : "where", x: 15, y: 71 }, cut(last, rest ? 30 : 32)));
@@ -102,7 +102,7 @@ function drawNode(node, spot, rate, pick) {
 export function draw(holder, pipeline, rates, pick) {
   const room = holder.clientWidth, narrow = room < NARROW;
   const { spots, width, height } = place(pipeline, narrow);
-  const scale = narrow ? Math.min(1.5, room / width) : Math.min(1, Math.max(SCALE_MIN, room / width));
+  const scale = narrow ? Math.min(1.25, room / width) : Math.min(1, Math.max(SCALE_MIN, room / width));
   const svg = element("svg", { width: width * scale, height: height * scale, viewBox: `0 0 ${width} ${height}`, role: "img" });
   for (const [from, to] of pipeline.edges) {
     const a = spots.get(from), b = spots.get(to);
