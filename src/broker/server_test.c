@@ -731,6 +731,39 @@ STORY("whoever takes a transactional id over may hang up before it is told")
     stops(&b);
 }
 
+STORY("what a producer begins while another takes its id over is aborted")
+{
+    struct broker b;
+    struct txn_peer mover, next;
+    struct kafka_init_producer_id_request request = {.transactional_id = MR_STR("mover"),
+                                                     .transaction_timeout_ms = 60000,
+                                                     .producer_id = -1,
+                                                     .producer_epoch = -1};
+    struct kafka_init_producer_id_response response;
+    struct mr_job slow[2] = {{.work = sleeps}, {.work = sleeps}};
+    given_broker(t, &b);
+    has_topic(given_peer(&b), "money", 1);
+    expect_int(begins(&b, &mover), 0);
+    expect_int(adds(&mover, 0), 0);
+    expect_int(puts_value(&mover, 0, "first"), 0);
+    expect_int(ends(&mover, true), 0);
+    next = (struct txn_peer){.peer = given_peer(&b)};
+    mr_disk_submit(b.disk, &slow[0]); /* the marker is not on the disk yet: the other has to wait */
+    mr_disk_submit(b.disk, &slow[1]);
+    asks(next.peer, KAFKA_API_init_producer_id, 3, &request);
+    expect_int(adds(&mover, 0), 0);
+    expect_int(puts_value(&mover, 0, "late"), 0);
+    hears(next.peer, KAFKA_API_init_producer_id, 3, &response);
+    expect_int(response.error_code, 0);
+    next.id = response.producer_id;
+    next.epoch = response.producer_epoch;
+    expect_int(adds(&next, 0), 0);
+    expect_int(puts_value(&next, 0, "kept"), 0);
+    expect_int(ends(&next, true), 0);
+    expect_str(committed(&b, 0), MR_STR("first kept "));
+    stops(&b);
+}
+
 /* ---- requests that are not as they should be ---- */
 
 static bool is_closed(struct peer *peer)

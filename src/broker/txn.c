@@ -280,6 +280,7 @@ static void start_now(struct broker_txn *txn, struct broker_request *request)
 
 static void txn_mark(struct broker_txn *txn);
 static void txn_prepare(struct broker_txn *txn, bool commit);
+static void txn_fence(struct broker_txn *txn);
 static void prepare_write(struct broker_txn *txn);
 
 static void ending_answer(struct broker_txn *txn, int16_t code)
@@ -320,9 +321,14 @@ static void txn_settled(struct broker_txn *txn)
     }
     if (txn->save_wanted)
         txn_save(txn);
+    if (starting == NULL)
+        return;
+    if (txn->state == BROKER_TXN_ONGOING) { /* begun by the old producer meanwhile */
+        txn_fence(txn);
+        return;
+    }
     txn->starting = NULL;
-    if (starting != NULL)
-        start_now(txn, starting);
+    start_now(txn, starting);
 }
 
 /* Something could not be written: again in a while, unless the broker stops. */
