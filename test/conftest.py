@@ -1,7 +1,20 @@
 """The fixtures of all stories: processes that are ended with their story."""
+import shutil
+import tempfile
+
 import pytest
 
 from story import Millrace, Pipeline, open_folder, wait_for
+
+
+def pytest_configure(config):
+    """A folder of this session's own: the shared one is closed to PostgreSQL's user whenever another session begins."""
+    if config.option.basetemp is None:
+        config.option.basetemp = config.millrace_folder = tempfile.mkdtemp(prefix="millrace-stories-")
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(getattr(config, "millrace_folder", ""), ignore_errors=True)
 
 
 @pytest.fixture

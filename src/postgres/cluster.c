@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PASSWORD_BYTES = 24, LOG_BYTES_MAX = 16 << 20, LOG_TAIL_BYTES = 1500, PARENTS_MAX = 64 };
+enum { PASSWORD_BYTES = 24, LOG_BYTES_MAX = 16 << 20, LOG_TAIL_BYTES = 300, PARENTS_MAX = 64 };
 
 static const char SETTINGS[] =
     "# Written by Millrace at each start; put your own settings into postgresql.conf, below the\n"

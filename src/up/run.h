@@ -59,7 +59,7 @@ struct up {
 
     struct broker_server *broker;     /* on log */
     struct store_server *store;       /* on tables */
-    struct engine *engine;            /* on sql */
+    struct engine *engine;            /* on sql; NULL without streams */
     struct registry_server *registry; /* on work, as all below */
     struct randomuser_server *randomuser;
     struct postgres_server *postgres;

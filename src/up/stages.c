@@ -343,7 +343,7 @@ static void look(struct mr_timer *timer)
         scheduler_begin(up);
     if (up->stopping != 0)
         return;
-    if (up->engine_begun)
+    if (up->engine_begun && up->engine != NULL)
         up_status_ask(up);
     if (!up->ready && up->stages_begun && up->engine_begun && up->scheduler_begun)
         say_ready(up);
@@ -481,8 +481,9 @@ static bool stop_part(struct up *up, int part)
     case 2:
         return stop_captures(up);
     case 3:
-        close_there(up, up->sql, engine_close_there);
-        return true;
+        if (up->engine != NULL)
+            close_there(up, up->sql, engine_close_there);
+        return up->engine != NULL;
     case 4:
         stop_small_parts(up);
         if (up->registry == NULL)

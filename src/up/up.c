@@ -159,7 +159,7 @@ static mr_err open_all(struct up *up)
     up->disk = mr_disk_new(2);
     up->postgres_disk = mr_disk_new(1);
     err = up_seams_open(up);
-    if (err != MR_OK)
+    if (err != MR_OK || !up->seams[UP_REGISTRY].needed) /* without streams there is no engine */
         return err;
     engine.kafka = up->seams[UP_KAFKA].address;
     engine.registry = up->seams[UP_REGISTRY].address;
