@@ -11,7 +11,8 @@ enum {
     BACKGROUND_JOBS = 2,
     OPEN_FILES_MAX = 512,
     INFO_LOG_BYTES_MAX = 1 << 20,
-    INFO_LOG_WARN = 2,
+    INFO_LOG_HEADER = 5,
+    OPEN_BYTES_MIN = 4 << 20, /* free on the disk, to open at all */
     READ_TIER_CACHE = 1,
 };
 
@@ -89,7 +90,9 @@ static rocksdb_options_t *db_options_new(const struct kv_db *db)
     rocksdb_options_set_skip_stats_update_on_db_open(options, 1);
     rocksdb_options_set_stats_dump_period_sec(options, 0);
     rocksdb_options_set_stats_persist_period_sec(options, 0);
-    rocksdb_options_set_info_log_level(options, INFO_LOG_WARN);
+    /* Only the headers of an open: a line that meets a full disk makes the next one abort the process
+     * (Debian builds RocksDB with assertions). Errors reach us as errors anyway. */
+    rocksdb_options_set_info_log_level(options, INFO_LOG_HEADER);
     rocksdb_options_set_max_log_file_size(options, INFO_LOG_BYTES_MAX);
     rocksdb_options_set_keep_log_file_num(options, 2);
     return options;
@@ -207,6 +210,11 @@ static void families_found(struct kv_db *db)
 /* Opens with the families that `db` lists. */
 static mr_err rocks_open(struct kv_db *db)
 {
+    uint64_t free_bytes = 0, total_bytes = 0;
+    if (mr_file_space(db->folder, &free_bytes, &total_bytes) == MR_OK &&
+        free_bytes < OPEN_BYTES_MIN)
+        return mr_fail(MR_FULL, "opening %s: its disk has %llu bytes free, %d are needed",
+                       db->folder, (unsigned long long)free_bytes, OPEN_BYTES_MIN);
     size_t count = db->families.count;
     const char **names = mr_new_array(const char *, count);
     const rocksdb_options_t **settings = mr_new_array(const rocksdb_options_t *, count);

@@ -483,6 +483,12 @@ static void read_frames(struct net_conn *conn)
         if ((size_t)got < room)
             break;
     }
+    if (conn->accepted && conn->parse < conn->fill && may_read(conn)) {
+        /* Half a frame: a peer that sends the rest only when this is acknowledged (Nagle) would wait
+         * for our delayed acknowledgement, 40 ms. */
+        const int on = 1;
+        setsockopt(conn->watch.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+    }
     watch_update(conn);
 }
 

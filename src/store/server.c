@@ -3,7 +3,7 @@
  *   starting --read--> serving <--resumed/disk full--> suspended;  any --close--> closing -> gone */
 #include "store/server.h"
 
-enum { PATIENCE_US = 1000000, RESUME_US = 2000000 };
+enum { PATIENCE_US = 1000000, RESUME_US = 2000000, RESUME_BYTES_MIN = 32 << 20 };
 
 int64_t store_server_timestamp(struct store_server *server)
 {
@@ -133,14 +133,22 @@ void store_server_close(struct store_server *server, struct mr_task *done)
 static void resume_work(struct mr_job *job)
 {
     struct store_server *server = mr_container(job, struct store_server, resume_job);
+    uint64_t free_bytes = 0, total_bytes = 0;
+    server->reopened = false;
+    server->err = mr_file_space(server->folder, &free_bytes, &total_bytes);
+    if (server->err == MR_OK && free_bytes < RESUME_BYTES_MIN)
+        server->err = MR_FULL;
+    if (server->err != MR_OK)
+        return;
+    server->reopened = true;
     server->err = kv_resume(server->db.kv);
 }
 
 static void resume_done(struct mr_job *job)
 {
     struct store_server *server = mr_container(job, struct store_server, resume_job);
-    server->resuming = false;
     server->pending--;
+    server->resuming = server->reopened && server->err != MR_OK; /* then it is not open at all */
     if (server->err == MR_OK) {
         server->suspended = false;
         mr_log(MR_LOG_INFO, "store", "the disk takes writes again");
@@ -158,7 +166,7 @@ static void try_resume(struct mr_timer *timer)
     size_t sessions = server->listener == NULL ? 0 : net_listener_conn_count(server->listener);
     if (server->state != STORE_SERVING)
         return;
-    if (server->pending > sessions || server->writing) {
+    if (!server->resuming && (server->pending > sessions || server->writing)) {
         mr_timer_start(server->loop, &server->resume, RESUME_US / 20);
         return;
     }

@@ -120,7 +120,7 @@ struct store_server {
     struct mr_job open_job, close_job, resume_job;
     struct mr_timer patience; /* of clients while starting */
     struct mr_timer resume;   /* tries again after a full disk */
-    bool suspended, resuming;
+    bool suspended, resuming, reopened;
     struct mr_task *closed;
     uint32_t pending; /* sessions, requests and turns that are not over */
     /* turns */
