@@ -49,7 +49,7 @@ static void print(struct mr_task *task) /* on the main thread */
             printf("\033[2K%.*s\n", MR_STR_ARG(line));
             view->lines++;
         }
-        printf("\033[J");               /* what stood below of a longer view */
+        printf("\033[J"); /* what stood below of a longer view */
     } else {
         printf("%.*s\n", MR_STR_ARG(text));
     }
