@@ -13,8 +13,9 @@ typedef void topics_done(void *context, mr_err err, const struct kafka_metadata_
 typedef void configs_done(void *context, mr_err err,
                           const struct kafka_describe_configs_result *configs);
 
-struct op {
+struct kafka_op {
     struct kafka_client *client;
+    struct kafka_op *next; /* of client->waiting */
     struct mr_arena arena;
     void *context;
     union {
@@ -35,16 +36,16 @@ struct op {
     struct mr_timer timer;
 };
 
-static struct op *op_new(struct kafka_client *client, mr_str name, void *context)
+static struct kafka_op *op_new(struct kafka_client *client, mr_str name, void *context)
 {
-    struct op *op = mr_new(struct op);
+    struct kafka_op *op = mr_new(struct kafka_op);
     op->client = client;
     op->context = context;
     op->name = mr_arena_str(&op->arena, name);
     return op;
 }
 
-static void op_free(struct op *op)
+static void op_free(struct kafka_op *op)
 {
     mr_timer_stop(&op->timer);
     mr_arena_fini(&op->arena);
@@ -52,8 +53,8 @@ static void op_free(struct op *op)
     mr_free(op);
 }
 
-static void op_call(struct op *op, struct kafka_target target, int16_t api_key, kafka_fill *fill,
-                    kafka_judge *judge, kafka_answer *done)
+static void op_call(struct kafka_op *op, struct kafka_target target, int16_t api_key,
+                    kafka_fill *fill, kafka_judge *judge, kafka_answer *done)
 {
     struct kafka_call_options options = {
         .target = target,
@@ -67,7 +68,7 @@ static void op_call(struct op *op, struct kafka_target target, int16_t api_key, 
     kafka_call_start(op->client, &options);
 }
 
-static void op_end(struct op *op, mr_err err)
+static void op_end(struct kafka_op *op, mr_err err)
 {
     op->done.plain(op->context, err);
     op_free(op);
@@ -77,7 +78,7 @@ static void op_end(struct op *op, mr_err err)
 
 static void create_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     struct kafka_create_topics_request *create = request;
     create->timeout_ms = KAFKA_TIMEOUT_MS;
     create->topics.items = mr_arena_array(arena, struct kafka_create_topics_request_topic,
@@ -112,7 +113,7 @@ static int16_t create_judge(void *context, const void *response)
 }
 
 /* The topics are there once each of their partitions has a leader. */
-static bool topics_are_ready(struct op *op)
+static bool topics_are_ready(struct kafka_op *op)
 {
     bool ready = true;
     for (size_t i = 0; i < op->count; i++) {
@@ -129,14 +130,44 @@ static bool topics_are_ready(struct op *op)
     return ready;
 }
 
+static void op_unlist(struct kafka_op *op)
+{
+    struct kafka_op **link = &op->client->waiting;
+    while (*link != op)
+        link = &(*link)->next;
+    *link = op->next;
+}
+
+static void create_end(struct kafka_op *op, mr_err err)
+{
+    op_unlist(op);
+    op_end(op, err);
+}
+
+static void op_cancelled(void *context, mr_err err)
+{
+    op_end(context, err);
+}
+
+void kafka_admin_cancel_waiting(struct kafka_client *client)
+{
+    while (client->waiting != NULL) {
+        struct kafka_op *op = client->waiting;
+        mr_timer_stop(&op->timer);
+        op_unlist(op);
+        kafka_client_later(client, op_cancelled, op,
+                           mr_fail(MR_CANCELLED, "kafka: closed while a topic was made"));
+    }
+}
+
 static void create_look(struct mr_timer *timer)
 {
-    struct op *op = mr_container(timer, struct op, timer);
+    struct kafka_op *op = mr_container(timer, struct kafka_op, timer);
     if (topics_are_ready(op))
-        op_end(op, MR_OK);
+        create_end(op, MR_OK);
     else if (op->tries++ >= READY_TRIES_MAX)
-        op_end(op, mr_fail(MR_TIMEOUT, "kafka topic %.*s: made, but without a leader",
-                           MR_STR_ARG(op->new_topics[0].name)));
+        create_end(op, mr_fail(MR_TIMEOUT, "kafka topic %.*s: made, but without a leader",
+                               MR_STR_ARG(op->new_topics[0].name)));
     else
         mr_timer_start(op->client->loop, &op->timer,
                        op->tries < 3 ? 2000 : kafka_client_backoff_us(op->client, op->tries / 4));
@@ -144,7 +175,7 @@ static void create_look(struct mr_timer *timer)
 
 static void create_done(void *context, mr_err err, int16_t version, const void *response)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     const struct kafka_create_topics_response *created = response;
     (void)version;
     for (int32_t i = 0; err == MR_OK && i < created->topics.count; i++) {
@@ -168,13 +199,15 @@ static void create_done(void *context, mr_err err, int16_t version, const void *
         kafka_client_refresh(op->client, topic);
     }
     op->timer.run = create_look;
+    op->next = op->client->waiting;
+    op->client->waiting = op;
     mr_timer_start(op->client->loop, &op->timer, 1000);
 }
 
 void kafka_admin_create_topics(struct kafka_client *client, const struct kafka_new_topic *topics,
                                size_t count, kafka_done *done, void *context)
 {
-    struct op *op = op_new(client, MR_STR_NULL, context);
+    struct kafka_op *op = op_new(client, MR_STR_NULL, context);
     struct kafka_new_topic *copy = mr_arena_array(&op->arena, struct kafka_new_topic, count);
     for (size_t i = 0; i < count; i++) {
         struct kafka_header *configs = mr_arena_array(&op->arena, struct kafka_header,
@@ -198,7 +231,7 @@ void kafka_admin_create_topics(struct kafka_client *client, const struct kafka_n
 
 static void delete_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     struct kafka_delete_topics_request *deletion = request;
     deletion->timeout_ms = KAFKA_TIMEOUT_MS;
     if (version < 6) {
@@ -222,7 +255,7 @@ static int16_t delete_judge(void *context, const void *response)
 
 static void delete_done(void *context, mr_err err, int16_t version, const void *response)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     const struct kafka_delete_topics_response *deleted = response;
     (void)version;
     if (err == MR_OK && deleted->responses.count > 0 &&
@@ -236,7 +269,7 @@ static void delete_done(void *context, mr_err err, int16_t version, const void *
 void kafka_admin_delete_topic(struct kafka_client *client, mr_str topic, kafka_done *done,
                               void *context)
 {
-    struct op *op = op_new(client, topic, context);
+    struct kafka_op *op = op_new(client, topic, context);
     op->done.plain = done;
     op_call(op, (struct kafka_target){KAFKA_TARGET_CONTROLLER, MR_STR_NULL, 0},
             KAFKA_API_delete_topics, delete_fill, delete_judge, delete_done);
@@ -246,7 +279,7 @@ void kafka_admin_delete_topic(struct kafka_client *client, mr_str topic, kafka_d
 
 static void topics_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     struct kafka_metadata_request *metadata = request;
     metadata->allow_auto_topic_creation = false;
     if (op->name.length == 0) {
@@ -260,7 +293,7 @@ static void topics_fill(void *context, int16_t version, struct mr_arena *arena, 
 
 static void partitions_answered(void *context, mr_err err, int16_t version, const void *response)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     const struct kafka_metadata_response *metadata = response;
     int32_t partitions = 0;
     (void)version;
@@ -279,7 +312,7 @@ static void partitions_answered(void *context, mr_err err, int16_t version, cons
 void kafka_admin_partitions(struct kafka_client *client, mr_str topic, partitions_done *done,
                             void *context)
 {
-    struct op *op = op_new(client, topic, context);
+    struct kafka_op *op = op_new(client, topic, context);
     op->done.partitions = done;
     op_call(op, (struct kafka_target){KAFKA_TARGET_ANY, MR_STR_NULL, 0}, KAFKA_API_metadata,
             topics_fill, NULL, partitions_answered);
@@ -287,7 +320,7 @@ void kafka_admin_partitions(struct kafka_client *client, mr_str topic, partition
 
 static void topics_answered(void *context, mr_err err, int16_t version, const void *response)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     (void)version;
     op->done.topics(op->context, err, response);
     op_free(op);
@@ -295,7 +328,7 @@ static void topics_answered(void *context, mr_err err, int16_t version, const vo
 
 void kafka_admin_topics(struct kafka_client *client, topics_done *done, void *context)
 {
-    struct op *op = op_new(client, MR_STR_NULL, context);
+    struct kafka_op *op = op_new(client, MR_STR_NULL, context);
     op->done.topics = done;
     op_call(op, (struct kafka_target){KAFKA_TARGET_ANY, MR_STR_NULL, 0}, KAFKA_API_metadata,
             topics_fill, NULL, topics_answered);
@@ -303,7 +336,7 @@ void kafka_admin_topics(struct kafka_client *client, topics_done *done, void *co
 
 static void configs_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     struct kafka_describe_configs_request *describe = request;
     (void)version;
     describe->resources.items = mr_arena_array(arena, struct kafka_describe_configs_resource, 1);
@@ -315,7 +348,7 @@ static void configs_fill(void *context, int16_t version, struct mr_arena *arena,
 
 static void configs_answered(void *context, mr_err err, int16_t version, const void *response)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     const struct kafka_describe_configs_response *described = response;
     const struct kafka_describe_configs_result *result = NULL;
     (void)version;
@@ -333,7 +366,7 @@ static void configs_answered(void *context, mr_err err, int16_t version, const v
 void kafka_admin_configs(struct kafka_client *client, mr_str topic, configs_done *done,
                          void *context)
 {
-    struct op *op = op_new(client, topic, context);
+    struct kafka_op *op = op_new(client, topic, context);
     op->done.configs = done;
     op_call(op, (struct kafka_target){KAFKA_TARGET_ANY, MR_STR_NULL, 0}, KAFKA_API_describe_configs,
             configs_fill, NULL, configs_answered);
@@ -342,11 +375,11 @@ void kafka_admin_configs(struct kafka_client *client, mr_str topic, configs_done
 /* ---- offsets by time: one call per partition, all under way together ---- */
 
 struct offset_call {
-    struct op *op;
+    struct kafka_op *op;
     size_t index;
 };
 
-static void offsets_copy(struct op *op, const struct kafka_offset *asked, size_t count)
+static void offsets_copy(struct kafka_op *op, const struct kafka_offset *asked, size_t count)
 {
     op->offsets = mr_arena_array(&op->arena, struct kafka_offset, count + 1);
     op->count = op->left = count;
@@ -356,7 +389,7 @@ static void offsets_copy(struct op *op, const struct kafka_offset *asked, size_t
     }
 }
 
-static void offsets_end(struct op *op)
+static void offsets_end(struct kafka_op *op)
 {
     if (op->err != MR_OK)
         mr_fail(op->err, "%s", op->why);
@@ -402,7 +435,7 @@ static int16_t offset_judge(void *context, const void *response)
 static void offset_done(void *context, mr_err err, int16_t version, const void *response)
 {
     struct offset_call *call = context;
-    struct op *op = call->op;
+    struct kafka_op *op = call->op;
     struct kafka_offset *asked = &op->offsets[call->index];
     (void)version;
     if (err == MR_OK && offset_of(response) == NULL)
@@ -422,7 +455,7 @@ static void offset_done(void *context, mr_err err, int16_t version, const void *
 
 static void offsets_none(void *context, mr_err err)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     op->err = err;
     offsets_end(op);
 }
@@ -430,7 +463,7 @@ static void offsets_none(void *context, mr_err err)
 void kafka_admin_offsets(struct kafka_client *client, const struct kafka_offset *asked,
                          size_t count, bool read_committed, kafka_offsets *done, void *context)
 {
-    struct op *op = op_new(client, MR_STR_NULL, context);
+    struct kafka_op *op = op_new(client, MR_STR_NULL, context);
     op->done.offsets = done;
     op->read_committed = read_committed;
     offsets_copy(op, asked, count);
@@ -456,7 +489,7 @@ void kafka_admin_offsets(struct kafka_client *client, const struct kafka_offset 
 
 /* Requests have a list of topics with a list of partitions each; ours are flat, and neighbours of
  * one topic share an entry. Returns how many asked offsets from `at` on are of one topic. */
-static size_t run_of_topic(const struct op *op, size_t at)
+static size_t run_of_topic(const struct kafka_op *op, size_t at)
 {
     size_t end = at + 1;
     while (end < op->count && mr_str_equal(op->offsets[end].topic, op->offsets[at].topic))
@@ -464,7 +497,7 @@ static size_t run_of_topic(const struct op *op, size_t at)
     return end - at;
 }
 
-static void group_fetch_old(struct op *op, struct mr_arena *arena,
+static void group_fetch_old(struct kafka_op *op, struct mr_arena *arena,
                             struct kafka_offset_fetch_request *fetch)
 {
     fetch->group_id = op->name;
@@ -488,7 +521,7 @@ static void group_fetch_old(struct op *op, struct mr_arena *arena,
 /* From version 8 on several groups; the topics of the one group are as in the older form. */
 static void group_fetch_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     struct kafka_offset_fetch_request *fetch = request, old = {0};
     fetch->require_stable = true;
     if (version < 8) {
@@ -542,13 +575,13 @@ static int16_t group_fetch_judge(void *context, const void *response)
 }
 
 struct found {
-    struct op *op;
+    struct kafka_op *op;
     MR_ARRAY(struct kafka_offset) list; /* when all were asked */
 };
 
 static void group_found(struct found *found, mr_str topic, int32_t partition, int64_t offset)
 {
-    struct op *op = found->op;
+    struct kafka_op *op = found->op;
     if (op->count == 0) {
         if (offset >= 0)
             *mr_array_add(&found->list) = (struct kafka_offset){topic, partition, offset, -1};
@@ -562,7 +595,7 @@ static void group_found(struct found *found, mr_str topic, int32_t partition, in
 
 static void group_fetch_done(void *context, mr_err err, int16_t version, const void *response)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     struct found found = {.op = op};
     const struct kafka_offset_fetch_response *fetch = response;
     (void)version;
@@ -594,7 +627,7 @@ void kafka_group_offsets(struct kafka_client *client, mr_str group,
                          const struct kafka_offset *asked, size_t count, kafka_offsets *done,
                          void *context)
 {
-    struct op *op = op_new(client, group, context);
+    struct kafka_op *op = op_new(client, group, context);
     op->done.offsets = done;
     offsets_copy(op, asked, count);
     for (size_t i = 0; i < count; i++)
@@ -605,7 +638,7 @@ void kafka_group_offsets(struct kafka_client *client, mr_str group,
 
 static void group_commit_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     struct kafka_offset_commit_request *commit = request;
     (void)version;
     commit->group_id = op->name;
@@ -646,7 +679,7 @@ static int16_t group_commit_judge(void *context, const void *response)
 
 static void group_commit_done(void *context, mr_err err, int16_t version, const void *response)
 {
-    struct op *op = context;
+    struct kafka_op *op = context;
     (void)version;
     if (err == MR_OK && group_commit_judge(NULL, response) != KAFKA_ERROR_NONE)
         err = kafka_error_fail(group_commit_judge(NULL, response), op->name.data);
@@ -657,7 +690,7 @@ void kafka_group_commit(struct kafka_client *client, mr_str group,
                         const struct kafka_offset *offsets, size_t count, kafka_done *done,
                         void *context)
 {
-    struct op *op = op_new(client, group, context);
+    struct kafka_op *op = op_new(client, group, context);
     op->done.plain = done;
     offsets_copy(op, offsets, count);
     op_call(op, (struct kafka_target){KAFKA_TARGET_GROUP, op->name, 0}, KAFKA_API_offset_commit,

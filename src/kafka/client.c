@@ -276,6 +276,7 @@ void kafka_client_close(struct kafka_client *client)
     if (client == NULL)
         return;
     kafka_read_cancel_all(client);
+    kafka_admin_cancel_waiting(client);
     mr_assert(client->listeners == NULL); /* fetchers and producers are closed before */
     client->closing = true;
     kafka_node_drop_all(client);

@@ -33,6 +33,7 @@ struct kafka_client {
     struct mr_map coordinators; /* "kind name" to struct kafka_coordinator */
     struct kafka_later *laters, **laters_end;
     struct kafka_listener *listeners;
+    struct kafka_op *waiting;       /* admin.c: topics that are made and wait for leaders */
     struct kafka_reading *readings; /* kafka_read_all() under way */
     struct mr_map topics;           /* name to struct kafka_topic */
     struct kafka_call *asking;      /* for metadata */
@@ -119,7 +120,8 @@ void kafka_client_unlisten(struct kafka_client *client, struct kafka_listener *l
 /* The cluster's nodes and controller are asked for, too. */
 void kafka_client_refresh_cluster(struct kafka_client *client);
 void kafka_client_tell(struct kafka_client *client, mr_err err); /* all listeners */
-/* read_all.c: ends every reading with MR_CANCELLED, told later. */
+/* admin.c, read_all.c: end what waits by itself with MR_CANCELLED, told later. */
+void kafka_admin_cancel_waiting(struct kafka_client *client);
 void kafka_read_cancel_all(struct kafka_client *client);
 /* -1 while unknown; looks up in the background and wakes calls and listeners. */
 int32_t kafka_call_coordinator(struct kafka_client *client, enum kafka_target_kind kind,

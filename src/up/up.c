@@ -235,9 +235,14 @@ int up_command_up(int argc, char **argv)
         return status;
     if (open_all(up) != MR_OK) {
         fprintf(stderr, "millrace up: %s\n", mr_why());
-        return mr_str_starts(mr_str_from(mr_why()), MR_STR("--")) ? 2 : 1;
+        status = mr_str_starts(mr_str_from(mr_why()), MR_STR("--")) ? 2 : 1;
+    } else {
+        status = run(up);
     }
-    return run(up);
+    /* Other threads may still run, a disk thread in a folder that it opens: they must not meet the
+     * libraries' destructors. All that is to last is on disk. */
+    fflush(NULL);
+    _exit(status);
 }
 
 /* ---- check and test: the same files, nothing started ---- */

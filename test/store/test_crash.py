@@ -82,10 +82,10 @@ def test_definitions_survive(own_store):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 60 MB."""
+    """A disk of 120 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", folder]).returncode:
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", folder]).returncode:
         pytest.skip("mounting needs root")
     yield folder
     subprocess.run(["umount", "-l", folder], check=False)
