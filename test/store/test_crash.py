@@ -11,7 +11,7 @@ from cassandra.policies import FallthroughRetryPolicy
 from cassandra.protocol import OverloadedErrorMessage
 
 import story
-from conftest import PEER, Store
+from stores import PEER, Store
 
 
 def writes_until(session, insert, stop, acknowledged, number):
