@@ -11,7 +11,7 @@ import requests
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = os.environ.get("MILLRACE_BINARY") or os.environ.get("MILLRACE") or str(ROOT / "build" / "millrace")
 PORTS = {"kafka": 9092, "registry": 8081, "cassandra": 9042, "console": 8080, "randomuser": 8088, "postgres": 5433}
-_next_offset = [int(os.environ.get("MILLRACE_TEST_OFFSET", "22000"))]
+_next_offset = [int(os.environ.get("MILLRACE_TEST_OFFSET", "12000"))]
 
 
 def _free(port):
