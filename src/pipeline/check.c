@@ -263,10 +263,8 @@ static void plan_stream(struct checker *checker, size_t index)
 
 /* ---- the whole ---- */
 
-static bool inputs_planned(const struct checker *checker, const struct pipeline_stream *stream,
-                           const bool *planned)
+static bool inputs_planned(const struct pipeline_stream *stream, const bool *planned)
 {
-    (void)checker;
     for (size_t i = 0; i < stream->input_count; i++)
         if (!planned[stream->inputs[i]])
             return false;
@@ -281,7 +279,7 @@ static void plan_in_order(struct checker *checker)
     while (moved) {
         moved = false;
         for (size_t i = 0; i < count; i++) {
-            if (planned[i] || !inputs_planned(checker, &checker->pipeline->streams[i], planned))
+            if (planned[i] || !inputs_planned(&checker->pipeline->streams[i], planned))
                 continue;
             plan_stream(checker, i);
             planned[i] = moved = true;

@@ -108,6 +108,8 @@ void up_stages_reasons(struct up *up, struct mr_buf *out);
 
 /* status.c: the state as JSON (/status.json) and as the lines of the terminal. Thread: work. */
 void up_status_ask(struct up *up);
+/* What a stream last told; NULL: nothing yet. */
+const struct engine_status *up_status_stream(const struct up *up, mr_str name);
 void up_status_json(struct up *up, struct mr_buf *out);
 void up_status_text(struct up *up, bool color, struct mr_buf *out);
 

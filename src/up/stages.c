@@ -257,14 +257,6 @@ static void scheduler_begin(struct up *up)
 
 /* ---- what is ready ---- */
 
-static const struct engine_status *stream_status(const struct up *up, mr_str name)
-{
-    for (size_t i = 0; i < up->status.stream_count; i++)
-        if (mr_str_equal(up->status.streams[i].name, name))
-            return &up->status.streams[i];
-    return NULL;
-}
-
 static void stage_reason(struct up *up, const struct up_stage *stage, struct mr_buf *out)
 {
     const struct pipeline_stream *stream = &stage->file->pipeline->streams[stage->stream];
@@ -278,7 +270,7 @@ static void stage_reason(struct up *up, const struct up_stage *stage, struct mr_
                           status.sentence);
         return;
     }
-    const struct engine_status *status = stream_status(up, stream->name);
+    const struct engine_status *status = up_status_stream(up, stream->name);
     if (status == NULL)
         mr_buf_printf(out, "stream %.*s: starting\n", MR_STR_ARG(stream->name));
     else if (status->state != ENGINE_RUNNING && status->state != ENGINE_CHECKPOINTING &&

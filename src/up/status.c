@@ -30,7 +30,7 @@ void up_status_ask(struct up *up)
     engine_status_get(up->engine, MR_STR_NULL, &up->status_reply);
 }
 
-static const struct engine_status *stream_status(const struct up *up, mr_str name)
+const struct engine_status *up_status_stream(const struct up *up, mr_str name)
 {
     for (size_t i = 0; i < up->status.stream_count; i++)
         if (mr_str_equal(up->status.streams[i].name, name))
@@ -205,7 +205,7 @@ static void stream_node(struct up *up, const struct up_stage *stage, struct mr_a
     const struct pipeline *pipeline = stage->file->pipeline;
     const struct pipeline_stream *stream = &pipeline->streams[stage->stream];
     const struct engine_status none = {.error = MR_STR_NULL},
-                               *status = stream_status(up, stream->name);
+                               *status = up_status_stream(up, stream->name);
     if (status == NULL)
         status = &none;
     node_open(graph, "stream", "stream:", stream->name, stream->about,
@@ -418,7 +418,7 @@ static void stage_text(struct up *up, const struct up_stage *stage, struct mr_ar
         if (status.sentence[0] != '\0')
             text_error(out, capture_state_name(status.state), mr_str_from(status.sentence), color);
     } else {
-        const struct engine_status *status = stream_status(up, stream->name);
+        const struct engine_status *status = up_status_stream(up, stream->name);
         int64_t latency = counter(MR_METRIC_STREAM_LATENCY, "stream", stream->name);
         bool table = stream->into_count > 0;
         text_line(
