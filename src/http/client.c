@@ -343,7 +343,9 @@ struct http_call *http_start(struct http_client *client, const struct http_reque
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(easy, CURLOPT_MAXREDIRS, (long)REDIRECTS_MAX);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                     (long)(request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_MS));
+                     (long)(request->timeout_ms == HTTP_NO_TIMEOUT ? 0
+                            : request->timeout_ms > 0              ? request->timeout_ms
+                                                                   : TIMEOUT_MS));
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);

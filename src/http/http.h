@@ -8,6 +8,8 @@
 struct http_client;
 struct http_call;
 
+#define HTTP_NO_TIMEOUT (-1)
+
 struct http_header {
     mr_str name, value;
 };
@@ -17,7 +19,7 @@ struct http_request {
     const struct http_header *headers;
     size_t header_count;
     mr_str body;        /* data NULL: none. Copied */
-    int64_t timeout_ms; /* of everything; 0: 30 s */
+    int64_t timeout_ms; /* of everything; 0: 30 s; HTTP_NO_TIMEOUT: the caller cancels in time */
     size_t bytes_max;   /* of the response's body, decompressed; 0: MR_LIMIT_HTTP_RESPONSE_BYTES */
 };
 struct http_response {

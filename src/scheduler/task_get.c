@@ -237,7 +237,7 @@ static void start(struct scheduler_task *task)
     task->state = get;
     struct http_request request = {
         .url = mr_arena_cstr(&get->arena, task->step->work),
-        .timeout_ms = task->step->timeout_us / 1000,
+        .timeout_ms = HTTP_NO_TIMEOUT, /* the step's own timer (run.c) is the only one */
     };
     get->call = http_start(scheduler_http_client(task->scheduler), &request, answered, get);
 }
