@@ -71,12 +71,18 @@ def one_round(log, seed, topic):
     producer.flush()
     for stream in streams:
         engine.wait_read(stream["name"], ROWS + 1)
-    time.sleep(0.5)
+
+    def windows():
+        return [json.loads(message.value()) for message in log.records(f"{topic}_windows")]
+
+    def told():
+        """Windows close one checkpoint after the watermark has passed them."""
+        return sum(w["n"] for w in windows()) + engine.status(f"{topic}_windows")["late"]
+    story.wait_for(lambda: told() >= ROWS, 20)
+    assert told() == ROWS
+    assert max(collections.Counter((w["m"], w["c"]) for w in windows()).values()) == 1
     even = [message.key() for message in log.records(f"{topic}_even")]
     assert len(even) == len(set(even)) == ROWS // 2
-    windows = [json.loads(message.value()) for message in log.records(f"{topic}_windows")]
-    assert max(collections.Counter((w["m"], w["c"]) for w in windows).values()) == 1
-    assert sum(w["n"] for w in windows) + engine.status(f"{topic}_windows")["late"] == ROWS
     counts = {}
     for message in log.records(f"{topic}_updates"):
         row = json.loads(message.value())
@@ -103,7 +109,6 @@ def test_the_main_jobs_tables_survive_kills(house):
     writer.flush()
     for stream in STREAMS:
         engine.wait_read(stream["name"], ROWS + 1)
-    time.sleep(0.5)
     session = house.session()
     session.default_fetch_size = 5000
     found = {str(row.id): row.email for row in session.execute("SELECT id, email FROM spark_streams.created_users")}
@@ -140,7 +145,11 @@ def test_updated_windows_in_a_table_survive_kills(house):
         producer.flush()
 
     engine = kill_while(house, house.engine([stream]), write, random.Random(4), True)
-    status = engine.wait_read("w", ROWS)
-    time.sleep(0.5)
-    rows = list(house.session().execute("SELECT n FROM k.w"))
-    assert sum(row.n for row in rows) + status["late"] == ROWS
+    engine.wait_read("w", ROWS)
+    session = house.session()
+
+    def told():
+        """A table learns of the groups that a watermark closes after the commit."""
+        return sum(row.n for row in session.execute("SELECT n FROM k.w")) + engine.status("w")["late"]
+    story.wait_for(lambda: told() >= ROWS, 20)
+    assert told() == ROWS
