@@ -81,21 +81,30 @@ class Millrace:
 
 
 class Pipeline(Millrace):
-    """`millrace up` with its own ports and data folder; started again on the same ones by again()."""
+    """`millrace up` with its own ports and data folder; started again on the same ones by again(). `connections` are
+    the addresses of systems elsewhere, in place of embedded parts: {"kafka": "host:port"}."""
 
-    def __init__(self, folder, files, offset=None, data=None, arguments=(), environment=None):
+    def __init__(self, folder, files, offset=None, data=None, arguments=(), environment=None, connections=None):
         self.folder, self.files = pathlib.Path(folder), files
         self.offset = free_offset() if offset is None else offset
         self.data = pathlib.Path(data or self.folder / "data")
-        self.extra, self.environment = arguments, environment
-        super().__init__(folder, "up", *files, "--data", self.data, "--port-offset", self.offset, "--plain", *arguments,
-                         environment=environment)
+        self.extra, self.environment, self.connections = arguments, environment, dict(connections or {})
+        elsewhere = [part for name, address in self.connections.items() for part in (f"--{name}", address)]
+        super().__init__(folder, "up", *files, "--data", self.data, "--port-offset", self.offset, "--plain", *elsewhere,
+                         *arguments, environment=environment)
 
     def port(self, name):
         return PORTS[name] + self.offset
 
     def address(self, name):
-        return f"127.0.0.1:{self.port(name)}"
+        return self.connections.get(name) or f"127.0.0.1:{self.port(name)}"
+
+    def tables(self):
+        """A session of the Python driver with whoever serves the tables, and its cluster to shut down."""
+        from cassandra.cluster import Cluster
+        hosts = [address.rsplit(":", 1) for address in self.address("cassandra").split(",")]
+        cluster = Cluster([host for host, _ in hosts], port=int(hosts[0][1]))
+        return cluster.connect(), cluster
 
     def url(self, path="/"):
         return f"http://{self.address('console')}{path}"
@@ -126,7 +135,7 @@ class Pipeline(Millrace):
         return f"host=127.0.0.1 port={self.port('postgres')} user=millrace dbname=millrace password={password}"
 
     def again(self):
-        return Pipeline(self.folder, self.files, self.offset, self.data, self.extra, self.environment)
+        return Pipeline(self.folder, self.files, self.offset, self.data, self.extra, self.environment, self.connections)
 
     def end(self):
         """Whatever is left: the process, and the PostgreSQL that outlives a kill."""
