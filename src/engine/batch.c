@@ -18,6 +18,10 @@ void engine_batch_records(void *context, struct kafka_fetched *fetched)
     *mr_array_add(&run->fetched) = fetched;
     engine_batch_pump(run);
 }
+void engine_batch_moved(void *context)
+{
+    engine_batch_pump(context);
+}
 void engine_batch_drop(struct engine_run *run)
 {
     if (run->reading)
@@ -308,13 +312,17 @@ static bool is_complete(const struct engine_run *run)
     return run->batch_rows >= ENGINE_BATCH_ROWS || run->batch_bytes >= ENGINE_BATCH_BYTES ||
            run->stream->pause || run->stream->stop;
 }
-/* A new watermark closes windows at once, without waiting for a record. */
+/* A new watermark closes windows at once, without waiting for a record. It may also rise without one:
+ * when partitions that were behind, or not asked yet, turn out to have nothing more. */
 static bool has_work(struct engine_run *run)
 {
+    const struct engine_groups *groups = run->flow->groups;
     if (current(run) != NULL)
         return true;
-    return run->flow->groups != NULL && run->place.watermark_us != INT64_MIN &&
-           engine_groups_closes(run->flow->groups, run->place.watermark_us);
+    if (groups == NULL || engine_groups_count(groups) == 0)
+        return false;
+    int64_t watermark_us = engine_checkpoint_watermark(run);
+    return watermark_us != INT64_MIN && engine_groups_closes(groups, watermark_us);
 }
 static mr_err do_chunk(struct engine_run *run)
 {

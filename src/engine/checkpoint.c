@@ -101,13 +101,20 @@ static int64_t event_time(struct engine_run *run)
     mr_arena_reset(&run->chunk);
     return event_us;
 }
+int64_t engine_checkpoint_watermark(struct engine_run *run)
+{
+    int64_t now_us = run->place.watermark_us, next_us;
+    if (run->bound->watermark_column < 0 || run->bound->aggregate == NULL)
+        return now_us;
+    next_us = engine_flow_watermark_next(run->flow, event_time(run));
+    return next_us > now_us ? next_us : now_us;
+}
 static mr_err write_position(struct engine_run *run)
 {
     struct engine_flow *flow = run->flow;
     struct engine_place *place = &run->place;
     struct mr_buf key = {0}, value = {0};
-    if (run->bound->watermark_column >= 0 && run->bound->aggregate != NULL)
-        place->watermark_us = engine_flow_watermark_next(flow, event_time(run));
+    place->watermark_us = engine_checkpoint_watermark(run);
     place->totals.late = flow->late;
     mr_buf_printf(&key, "stream.%.*s", MR_STR_ARG(run->stream->spec->name));
     engine_position_write(&value, run->bound->input->topic, place);

@@ -322,6 +322,7 @@ static void on_partitions(void *context, mr_err err, int32_t partitions)
                                             .bytes_max = 4 << 20,
                                             .prefetch_bytes_max = 8 << 20,
                                             .records = engine_batch_records,
+                                            .moved = engine_batch_moved,
                                             .reset = on_reset,
                                             .failed = on_fetch_failed,
                                             .context = run};

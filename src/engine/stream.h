@@ -115,11 +115,14 @@ const char *engine_start_word(const struct engine_run *run);
 /* batch.c */
 void engine_batch_pump(struct engine_run *run); /* soon, from a turn of its own */
 void engine_batch_records(void *context, struct kafka_fetched *fetched);
+void engine_batch_moved(void *context);
 mr_err engine_batch_open(struct engine_run *run);
 void engine_batch_drop(struct engine_run *run);                /* frees what is fetched */
 mr_err engine_batch_rows(void *run, struct engine_rows *rows); /* the flow's outlet */
 /* checkpoint.c: ends the open batch. */
 void engine_checkpoint_begin(struct engine_run *run);
+/* The watermark as a checkpoint would write it now. */
+int64_t engine_checkpoint_watermark(struct engine_run *run);
 /* After a restart: tables may lack what the last commit has changed. */
 void engine_checkpoint_repeat(struct engine_run *run, void (*done)(struct engine_run *run));
 /* dead.c */

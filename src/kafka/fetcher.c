@@ -373,6 +373,7 @@ static void slot_answered(struct slot *slot, const struct kafka_fetch_response_p
 {
     mr_str bytes = answer->records.bytes;
     int64_t next = slot->offset;
+    bool moved = slot->stable != answer->last_stable_offset;
     slot->attempts = 0;
     slot->high_watermark = answer->high_watermark;
     slot->stable = answer->last_stable_offset;
@@ -384,8 +385,11 @@ static void slot_answered(struct slot *slot, const struct kafka_fetch_response_p
         slot_fail(slot, err);
         return;
     }
-    if (bytes.length == 0)
+    if (bytes.length == 0) {
+        if (moved && slot->fetcher->options.moved != NULL)
+            slot->fetcher->options.moved(slot->fetcher->options.context);
         return;
+    }
     struct kafka_fetched *fetched = fetched_new(slot, answer, bytes, next, owner);
     slot->offset = next;
     slot_tell(slot, fetched);

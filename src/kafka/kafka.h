@@ -227,6 +227,9 @@ struct kafka_fetcher_options {
     size_t prefetch_bytes_max;   /* 0: 32 MiB told and not freed */
     /* Records; ownership moves to the callee (kafka_fetched_free). */
     void (*records)(void *context, struct kafka_fetched *fetched);
+    /* The end of a partition became known, or moved, without records: kafka_fetcher_position() says
+     * something else now. NULL: nobody cares. */
+    void (*moved)(void *context);
     /* The offset is gone (retention) or not there yet. Returns where to go on: an offset,
      * KAFKA_OFFSET_EARLIEST or KAFKA_OFFSET_LATEST. NULL: earliest. */
     int64_t (*reset)(void *context, mr_str topic, int32_t partition, int64_t offset);

@@ -158,6 +158,31 @@ def test_a_backlog_in_order_has_no_late_rows_whatever_partition_is_read_first(lo
     assert len(log.records("w")) == 100
 
 
+def test_windows_close_although_no_record_comes_after_the_one_that_closes_them(log):
+    """After a restart the partition with the news may be read before the others have been asked at all."""
+    log.topic("t")
+    stream = {"name": "w", "sql": "SELECT window.start AS m, k, count(*) AS n FROM t GROUP BY window(ts, '1 minute'), k",
+              "json": True, "keys": ["m", "k"], "inputs": [
+                  {"topic": "t", "json": True, "schema": "k STRING, ts TIMESTAMP", "watermark": "ts", "delay_us": 1000000}]}
+    producer = log.producer()
+
+    def write(minute, partition):
+        ts = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1700000000 + minute * 60))
+        producer.produce("t", value=json.dumps({"k": f"k{partition}", "ts": ts}), partition=partition)
+    for partition in range(4):
+        write(0, partition)
+    producer.flush()
+    engine = log.engine([stream])
+    engine.wait_read("w", 4)
+    for n in range(8):
+        engine.kill()
+        write(10 * (n + 1), n % 4)
+        producer.flush()
+        engine = engine.again()
+        engine.wait_read("w", 5 + n)
+        engine.wait("w", lambda s: s["groups"] == 1)
+
+
 def test_two_instances_of_one_stream_double_nothing(log):
     log.topic("t")
     write_json(log, 1000)
