@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.policies import RoundRobinPolicy
 
 import story
@@ -37,6 +37,18 @@ class Store:
         self.millrace.kill()
 
     def connect(self, **options):
+        """A session; a store that says that it is still starting is asked again."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return self.connect_once(**options)
+            except NoHostAvailable as error:
+                if "still starting" not in str(error) or time.monotonic() > deadline:
+                    raise
+                self.clusters.pop().shutdown()
+                time.sleep(0.2)
+
+    def connect_once(self, **options):
         profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(), request_timeout=30)
         cluster = Cluster([self.host], port=self.port, protocol_version=options.pop("protocol_version", 4),
                           execution_profiles={EXEC_PROFILE_DEFAULT: profile}, **options)
