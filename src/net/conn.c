@@ -1,7 +1,8 @@
 /* net/conn.c: one TCP connection.
  *
- *   RESOLVING --addresses--> CONNECTING --connected--> OPEN --net_close--> CLOSING --all sent-->
- *   LINGERING --peer's end or 1 s--> DEAD;  accepted ones begin OPEN;  any --conn_end--> DEAD
+ *   RESOLVING --addresses--> CONNECTING --connected--> [SHAKING --TLS agreed-->] OPEN
+ *   OPEN --net_close--> CLOSING --all sent--> LINGERING --peer's end or 1 s--> DEAD
+ *   accepted ones begin OPEN, or SHAKING with TLS;  any --conn_end--> DEAD
  *
  * In DEAD the descriptor is closed; the turn's end tells `closed` and frees. All that happens later
  * (told frames after a resume, flushes, the end) is done by one turn-end task, so nothing outlives it.
@@ -10,7 +11,8 @@
  * that does not fit gets a fresh buffer, and its beginning moves there. What was told is never written
  * again while somebody holds the buffer.
  *
- * Sending: `items` in order, then `tail`, the open end. */
+ * Sending: `items` in order, then `tail`, the open end. With TLS a part of that is encrypted at a
+ * time, and the next part only when its ciphertext is sent; so a slow peer costs no second queue. */
 #include "net/conn.h"
 
 #include <errno.h>
@@ -29,12 +31,16 @@ enum {
     LOW_MARK_BYTES = 262144,
     PARTS_MAX = 64, /* of one sendmsg() */
     CONNECT_US = 10000000,
+    SHAKE_US = 10000000,
+    CIPHER_BYTES = 131072,      /* encrypted at once */
+    CIPHER_BYTES_MAX = 1 << 20, /* unsent; above, the peer asks for keys and reads nothing */
     LINGER_US = 1000000,
 };
 
 enum conn_state {
     CONN_RESOLVING,
     CONN_CONNECTING,
+    CONN_SHAKING,
     CONN_OPEN,
     CONN_CLOSING,
     CONN_LINGERING,
@@ -58,6 +64,9 @@ struct net_conn {
     struct net_listener *listener; /* NULL: a client, or its listener is gone */
     struct net_conn_links links;
     bool accepted, paused, out_full, again, above_low;
+    bool untold;                  /* accepted, and `opened` was never told: nor will `closed` be */
+    struct sockaddr_storage peer; /* of an accepted one */
+    struct net_tls_session *tls;  /* NULL: plain */
     mr_err why;
     char *why_text;
     /* connecting */
@@ -115,6 +124,8 @@ static void conn_end_with(struct net_conn *conn, mr_err why, const char *text)
         close(conn->watch.fd);
         conn->watch.fd = -1;
     }
+    if (conn->tls != NULL)
+        net_tls_session_socket(conn->tls, -1);
     if (conn->listener != NULL) {
         net_listener_remove(conn->listener, conn);
         conn->listener = NULL;
@@ -150,11 +161,17 @@ static void conn_free(struct net_conn *conn)
     mr_buf_fini(&conn->tail);
     mr_buf_fini(&conn->waste);
     mr_bytes_unref(conn->in);
+    net_tls_session_free(conn->tls);
     mr_free(conn->why_text);
     mr_free(conn);
 }
 
 /* ---- what is watched ---- */
+
+static size_t cipher_bytes(const struct net_conn *conn)
+{
+    return conn->tls == NULL ? 0 : net_tls_session_cipher(conn->tls).length;
+}
 
 static bool may_read(const struct net_conn *conn)
 {
@@ -166,9 +183,10 @@ static void watch_update(struct net_conn *conn)
     uint32_t events = 0;
     if (conn->state == CONN_DEAD || conn->watch.fd < 0)
         return;
-    if (may_read(conn) || conn->state == CONN_LINGERING)
+    if (may_read(conn) || conn->state == CONN_LINGERING || conn->state == CONN_SHAKING)
         events |= EPOLLIN;
     if (conn->state == CONN_CONNECTING ||
+        (conn->state >= CONN_SHAKING && conn->state < CONN_LINGERING && cipher_bytes(conn) > 0) ||
         ((conn->state == CONN_OPEN || conn->state == CONN_CLOSING) && net_out_bytes(conn) > 0))
         events |= EPOLLOUT;
     if (events == 0)
@@ -249,20 +267,63 @@ static void sent(struct net_conn *conn, size_t bytes)
     }
 }
 
+/* Writes ciphertext until there is none; false: the socket is full, or the end. */
+static bool flush_cipher(struct net_conn *conn)
+{
+    for (mr_str cipher; (cipher = net_tls_session_cipher(conn->tls)).length > 0;) {
+        ssize_t put = send(conn->watch.fd, cipher.data, cipher.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+            conn_fail_errno(conn, "sending to", errno);
+        if (put <= 0)
+            return false;
+        net_tls_session_sent(conn->tls, (size_t)put);
+    }
+    return true;
+}
+
 static void linger(struct net_conn *conn)
 {
+    if (conn->tls != NULL) {
+        net_tls_session_end(conn->tls);
+        if (!flush_cipher(conn) && conn->state == CONN_DEAD)
+            return;
+    }
     conn->state = CONN_LINGERING; /* closing with unread bytes would reset what we have just sent */
     shutdown(conn->watch.fd, SHUT_WR);
     mr_timer_start(conn->loop, &conn->timer, LINGER_US);
 }
 
-/* Writes until the queue is empty or the socket full. */
-static void flush(struct net_conn *conn)
+/* Encrypts a part of the queue. */
+static void encrypt(struct net_conn *conn)
 {
-    if (conn->state != CONN_OPEN && conn->state != CONN_CLOSING)
-        return;
-    if (net_out_bytes(conn) > conn->low_mark)
-        conn->above_low = true;
+    struct iovec parts[PARTS_MAX];
+    size_t bytes = 0, done = 0, count = parts_take(conn, parts, &bytes);
+    for (size_t i = 0; i < count && done < CIPHER_BYTES; i++) {
+        size_t part = parts[i].iov_len;
+        if (part > CIPHER_BYTES - done)
+            part = CIPHER_BYTES - done;
+        if (!net_tls_session_write(conn->tls, parts[i].iov_base, part)) {
+            struct net_address peer;
+            net_peer(conn, &peer);
+            conn_end(conn, net_tls_session_fail(conn->tls, &peer));
+            return;
+        }
+        done += part;
+    }
+    sent(conn, done);
+}
+
+static void flush_tls(struct net_conn *conn)
+{
+    while (conn->state != CONN_DEAD && flush_cipher(conn) && net_out_bytes(conn) > 0)
+        encrypt(conn);
+}
+
+/* Writes until the queue is empty or the socket full. */
+static void flush_plain(struct net_conn *conn)
+{
     while (net_out_bytes(conn) > 0) {
         struct iovec parts[PARTS_MAX];
         size_t bytes = 0;
@@ -281,9 +342,23 @@ static void flush(struct net_conn *conn)
         if ((size_t)put < bytes)
             break;
     }
+}
+
+static void flush(struct net_conn *conn)
+{
+    if (conn->state != CONN_OPEN && conn->state != CONN_CLOSING)
+        return;
+    if (net_out_bytes(conn) > conn->low_mark)
+        conn->above_low = true;
+    if (conn->tls == NULL)
+        flush_plain(conn);
+    else
+        flush_tls(conn);
+    if (conn->state == CONN_DEAD)
+        return;
     if (conn->accepted && net_out_bytes(conn) > MR_LIMIT_CONN_OUT_BYTES)
         conn->out_full = true;
-    if (conn->state == CONN_CLOSING && net_out_bytes(conn) == 0)
+    if (conn->state == CONN_CLOSING && net_out_bytes(conn) == 0 && cipher_bytes(conn) == 0)
         linger(conn);
     watch_update(conn);
 }
@@ -457,11 +532,45 @@ static void peer_gone(struct net_conn *conn)
         conn_end(conn, mr_fail(MR_CLOSED, "%s:%u closed the connection", peer.host, peer.port));
 }
 
-static void read_frames(struct net_conn *conn)
+/* The connection's bytes by TLS: what is here is decrypted and told, too, before the turn may end. */
+static void read_tls(struct net_conn *conn)
 {
     size_t read_bytes = 0;
-    if (conn->parse < conn->fill) /* a pause has just ended: first what is here */
+    while (may_read(conn)) {
+        size_t room = in_room(conn), got = 0;
+        enum net_tls_step step = net_tls_session_read(conn->tls, read_bytes < TURN_BYTES_MAX,
+                                                      conn->in->data + conn->fill, room, &got);
+        if (step == NET_TLS_WAITS)
+            break;
+        if (step == NET_TLS_ENDED) {
+            peer_gone(conn);
+            return;
+        }
+        if (step == NET_TLS_FAILED) {
+            struct net_address peer;
+            net_peer(conn, &peer);
+            mr_err err = net_tls_session_fail(conn->tls, &peer);
+            if (flush_cipher(conn) || conn->state != CONN_DEAD) /* our alert */
+                conn_end(conn, err);
+            return;
+        }
+        conn->fill += got;
+        read_bytes += got;
         parse(conn);
+    }
+    if (conn->state == CONN_DEAD)
+        return;
+    if (cipher_bytes(conn) > CIPHER_BYTES_MAX) {
+        conn_end(conn, mr_fail(MR_LIMIT, "TLS: the peer asks for new keys and reads nothing"));
+        return;
+    }
+    if (cipher_bytes(conn) > 0) /* an answer of TLS itself */
+        flush_cipher(conn);
+}
+
+static void read_plain(struct net_conn *conn)
+{
+    size_t read_bytes = 0;
     while (may_read(conn) && read_bytes < TURN_BYTES_MAX) {
         size_t room = in_room(conn);
         ssize_t got = recv(conn->watch.fd, conn->in->data + conn->fill, room, MSG_DONTWAIT);
@@ -483,6 +592,16 @@ static void read_frames(struct net_conn *conn)
         if ((size_t)got < room)
             break;
     }
+}
+
+static void read_frames(struct net_conn *conn)
+{
+    if (conn->parse < conn->fill) /* a pause has just ended: first what is here */
+        parse(conn);
+    if (conn->tls == NULL)
+        read_plain(conn);
+    else
+        read_tls(conn);
     if (conn->accepted && conn->parse < conn->fill && may_read(conn)) {
         /* Half a frame: a peer that sends the rest only when this is acknowledged (Nagle) would wait
          * for our delayed acknowledgement, 40 ms. */
@@ -506,9 +625,47 @@ static void conn_opened(struct net_conn *conn)
 {
     mr_timer_stop(&conn->timer);
     conn->state = CONN_OPEN;
+    conn->untold = false;
     conn->handler->opened(conn);
+    if (conn->tls != NULL)
+        conn->again = true; /* messages may have come with the end of the handshake */
     later(conn);
     watch_update(conn);
+}
+
+static void shake(struct net_conn *conn)
+{
+    enum net_tls_step step = net_tls_session_shake(conn->tls);
+    struct net_address peer;
+    mr_err err = MR_OK;
+    net_peer(conn, &peer);
+    if (step == NET_TLS_ENDED || step == NET_TLS_FAILED)
+        err = net_tls_session_fail(conn->tls, &peer);
+    char *why = mr_copy_cstr(mr_str_from(mr_why()));
+    flush_cipher(conn); /* our part of it, or the alert that says why not */
+    if (conn->state == CONN_SHAKING && err != MR_OK)
+        conn_end_with(conn, err, why);
+    else if (conn->state == CONN_SHAKING && step == NET_TLS_DONE)
+        conn_opened(conn);
+    else
+        watch_update(conn);
+    mr_free(why);
+}
+
+/* TCP stands. */
+static void conn_connected(struct net_conn *conn)
+{
+    if (conn->tls == NULL) {
+        conn_opened(conn);
+        return;
+    }
+    conn->state = CONN_SHAKING;
+    net_tls_session_socket(conn->tls, conn->watch.fd);
+    mr_timer_start(conn->loop, &conn->timer, SHAKE_US);
+    if (!conn->accepted) /* the client speaks first */
+        shake(conn);
+    else
+        watch_update(conn);
 }
 
 /* Tries the addresses one after the other; `number` is why the one before failed. */
@@ -548,7 +705,7 @@ static void connect_ready(struct net_conn *conn)
     if (getsockopt(conn->watch.fd, SOL_SOCKET, SO_ERROR, &number, &length) < 0)
         number = errno;
     if (number == 0) {
-        conn_opened(conn);
+        conn_connected(conn);
         return;
     }
     mr_watch_set(conn->loop, &conn->watch, 0);
@@ -583,6 +740,10 @@ static void conn_ready(struct mr_watch *watch, uint32_t events)
         discard(conn);
         return;
     }
+    if (conn->state == CONN_SHAKING) {
+        shake(conn);
+        return;
+    }
     if ((events & (EPOLLIN | EPOLLHUP)) != 0 && may_read(conn))
         read_frames(conn);
     if (conn->state == CONN_DEAD)
@@ -605,8 +766,13 @@ static void conn_ready(struct mr_watch *watch, uint32_t events)
 static void conn_late(struct mr_timer *timer)
 {
     struct net_conn *conn = mr_container(timer, struct net_conn, timer);
+    struct net_address peer;
+    net_peer(conn, &peer);
     if (conn->state == CONN_LINGERING)
         conn_end(conn, MR_OK);
+    else if (conn->state == CONN_SHAKING)
+        conn_end(conn, mr_fail(MR_TIMEOUT, "TLS with %s:%u: no handshake in %d s", peer.host,
+                               peer.port, SHAKE_US / 1000000));
     else
         conn_end(conn, mr_fail(MR_TIMEOUT, "connecting to %s:%u: no answer in %d s",
                                conn->target.host, conn->target.port, CONNECT_US / 1000000));
@@ -618,7 +784,10 @@ static void conn_turn_end(struct mr_task *task)
     if (conn->state != CONN_DEAD) {
         if (conn->again) {
             conn->again = false;
-            parse(conn);
+            if (conn->tls == NULL)
+                parse(conn);
+            else if (may_read(conn))
+                read_frames(conn); /* no event tells of what is decrypted already */
             watch_update(conn);
         }
         if ((conn->watch.events & EPOLLOUT) == 0) /* else the socket is full, and will tell */
@@ -629,7 +798,10 @@ static void conn_turn_end(struct mr_task *task)
     }
     if (conn->why != MR_OK)
         mr_fail(conn->why, "%s", conn->why_text);
-    conn->handler->closed(conn, conn->why);
+    if (!conn->untold)
+        conn->handler->closed(conn, conn->why);
+    else if (conn->why != MR_CANCELLED)
+        mr_log(MR_LOG_WARN, "net", "%s", conn->why_text);
     mr_assert(!conn->turn_end.queued);
     conn_free(conn);
 }
@@ -650,13 +822,29 @@ struct net_conn *net_conn_new(struct mr_loop *loop, const struct net_handler *ha
     return conn;
 }
 
-void net_conn_accepted(struct net_conn *conn, int fd, struct net_listener *listener)
+void net_conn_accepted(struct net_conn *conn, int fd, const struct sockaddr_storage *peer,
+                       const struct net_tls *tls, struct net_listener *listener)
 {
-    conn->accepted = true;
+    conn->accepted = conn->untold = true;
     conn->watch.fd = fd;
+    conn->peer = *peer;
     conn->listener = listener;
+    if (tls != NULL)
+        conn->tls = net_tls_session_new(tls, NULL);
     net_listener_add(listener, conn);
-    conn_opened(conn);
+    conn_connected(conn);
+}
+
+bool net_conn_is_from(const struct net_conn *conn, const struct sockaddr_storage *peer)
+{
+    if (conn->peer.ss_family != peer->ss_family)
+        return false;
+    if (peer->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)&conn->peer)->sin_addr.s_addr ==
+               ((const struct sockaddr_in *)peer)->sin_addr.s_addr;
+    return peer->ss_family == AF_INET6 &&
+           memcmp(&((const struct sockaddr_in6 *)&conn->peer)->sin6_addr,
+                  &((const struct sockaddr_in6 *)peer)->sin6_addr, sizeof(struct in6_addr)) == 0;
 }
 
 struct net_conn_links *net_conn_links(struct net_conn *conn)
@@ -669,14 +857,17 @@ void net_conn_orphan(struct net_conn *conn)
     net_abort(conn);
 }
 
-mr_err net_connect(struct mr_loop *loop, const char *host, uint16_t port,
-                   const struct net_handler *handler, void *context, struct net_conn **out)
+mr_err net_connect_tls(struct mr_loop *loop, const char *host, uint16_t port,
+                       const struct net_tls *tls, const char *name,
+                       const struct net_handler *handler, void *context, struct net_conn **out)
 {
     if (strlen(host) == 0 || strlen(host) > 255 || port == 0)
         return mr_fail(MR_INVALID, "address \"%.300s:%u\": expected host:port", host, port);
     struct net_conn *conn = net_conn_new(loop, handler, context);
     memcpy(conn->target.host, host, strlen(host) + 1);
     conn->target.port = port;
+    if (tls != NULL)
+        conn->tls = net_tls_session_new(tls, name == NULL ? host : name);
     if (net_address_literal(host, port, &conn->addresses)) {
         connect_next(conn, ECONNREFUSED);
     } else {
@@ -690,6 +881,22 @@ mr_err net_connect(struct mr_loop *loop, const char *host, uint16_t port,
         mr_timer_start(loop, &conn->timer, CONNECT_US);
     *out = conn;
     return MR_OK;
+}
+
+mr_err net_connect(struct mr_loop *loop, const char *host, uint16_t port,
+                   const struct net_handler *handler, void *context, struct net_conn **out)
+{
+    return net_connect_tls(loop, host, port, NULL, NULL, handler, context, out);
+}
+
+bool net_is_tls(const struct net_conn *conn)
+{
+    return conn->tls != NULL;
+}
+
+bool net_peer_subject(const struct net_conn *conn, struct mr_buf *out)
+{
+    return conn->tls != NULL && net_tls_session_subject(conn->tls, out);
 }
 
 void net_close(struct net_conn *conn)

@@ -10,10 +10,13 @@ enum { NET_PADDING = 64 }; /* readable bytes behind every frame and body */
 
 struct net_resolve;
 
-/* conn.c: a connection for an accepted socket; `listener` keeps it in its list. */
+/* conn.c: a connection for an accepted socket; `listener` keeps it in its list. `tls` NULL: plain. */
 struct net_conn *net_conn_new(struct mr_loop *loop, const struct net_handler *handler,
                               void *context);
-void net_conn_accepted(struct net_conn *conn, int fd, struct net_listener *listener);
+void net_conn_accepted(struct net_conn *conn, int fd, const struct sockaddr_storage *peer,
+                       const struct net_tls *tls, struct net_listener *listener);
+/* Whether the connection comes from the address (ports do not matter). */
+bool net_conn_is_from(const struct net_conn *conn, const struct sockaddr_storage *peer);
 
 /* The links of a listener's list. */
 struct net_conn_links {
@@ -28,6 +31,32 @@ void net_listener_add(struct net_listener *listener, struct net_conn *conn);
 void net_listener_remove(struct net_listener *listener, struct net_conn *conn);
 /* A bound, listening, non-blocking socket; `*port` is set to what was bound. */
 mr_err net_listener_socket(const char *host, uint16_t port, int *fd_out, uint16_t *port_out);
+
+/* tls.c: one connection's session. It reads the socket itself and never writes it: what is to be
+ * sent is in net_tls_session_cipher() until net_tls_session_sent(). */
+struct net_tls_session;
+enum net_tls_step {
+    NET_TLS_DONE,
+    NET_TLS_WAITS, /* for the other side's bytes */
+    NET_TLS_ENDED, /* the other side has ended its stream */
+    NET_TLS_FAILED,
+};
+struct net_tls_session *net_tls_session_new(const struct net_tls *tls, const char *name);
+void net_tls_session_free(struct net_tls_session *session); /* accepts NULL */
+void net_tls_session_socket(struct net_tls_session *session, int fd);
+mr_str net_tls_session_cipher(const struct net_tls_session *session);
+void net_tls_session_sent(struct net_tls_session *session, size_t bytes);
+enum net_tls_step net_tls_session_shake(struct net_tls_session *session);
+/* `of_socket` false: only what has been received already is decrypted. */
+enum net_tls_step net_tls_session_read(struct net_tls_session *session, bool of_socket, void *into,
+                                       size_t room, size_t *got);
+/* Whether bytes are here that no event of the socket will tell. */
+bool net_tls_session_has_more(const struct net_tls_session *session);
+bool net_tls_session_write(struct net_tls_session *session, const void *data, size_t length);
+void net_tls_session_end(struct net_tls_session *session); /* our stream ends (close_notify) */
+bool net_tls_session_subject(const struct net_tls_session *session, struct mr_buf *out);
+/* The sentence after ENDED in a handshake, or FAILED. */
+mr_err net_tls_session_fail(const struct net_tls_session *session, const struct net_address *peer);
 
 /* address.c */
 struct net_address_list {

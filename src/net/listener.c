@@ -22,7 +22,8 @@ struct net_listener {
     bool accepting;
     uint16_t port;
     struct net_conn *first;
-    size_t conn_count, conns_max;
+    size_t conn_count, conns_max, conns_per_address_max;
+    const struct net_tls *tls; /* the owner's; NULL: plain */
 };
 
 /* ---- sockets ---- */
@@ -141,12 +142,37 @@ static void files_again(struct mr_timer *timer)
     watch_update(mr_container(timer, struct net_listener, timer));
 }
 
+/* Whether the peer may have one more connection. */
+static bool may_accept(const struct net_listener *listener, const struct sockaddr_storage *peer)
+{
+    struct net_address text;
+    size_t count = 0;
+    if (listener->conn_count >= listener->conns_max) {
+        mr_log(MR_LOG_WARN, "net", "port %u: refused a connection: %zu are open already",
+               listener->port, listener->conn_count);
+        return false;
+    }
+    if (listener->conns_per_address_max == 0)
+        return true;
+    for (struct net_conn *conn = listener->first; conn != NULL; conn = net_conn_links(conn)->next)
+        count += net_conn_is_from(conn, peer);
+    if (count < listener->conns_per_address_max)
+        return true;
+    net_address_text(peer, &text);
+    mr_log(MR_LOG_WARN, "net", "port %u: refused a connection of %s: it has %zu already",
+           listener->port, text.host, count);
+    return false;
+}
+
 static void listener_ready(struct mr_watch *watch, uint32_t events)
 {
     struct net_listener *listener = mr_container(watch, struct net_listener, watch);
     mr_assert(events != 0);
     for (int i = 0; i < ACCEPTS_MAX && listener->accepting; i++) {
-        int on = 1, fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        struct sockaddr_storage peer = {0};
+        socklen_t length = sizeof peer;
+        int on = 1, fd = accept4(watch->fd, (struct sockaddr *)&peer, &length,
+                                 SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
             mr_log(MR_LOG_WARN, "net", "port %u: a connection waits: %s", listener->port,
                    strerror(errno));
@@ -158,16 +184,14 @@ static void listener_ready(struct mr_watch *watch, uint32_t events)
             continue;
         if (fd < 0)
             return;
-        if (listener->conn_count >= listener->conns_max) {
-            mr_log(MR_LOG_WARN, "net", "port %u: refused a connection: %zu are open already",
-                   listener->port, listener->conn_count);
+        if (!may_accept(listener, &peer)) {
             close(fd);
             continue;
         }
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
         struct net_conn *conn = net_conn_new(listener->loop, listener->handler, listener->context);
-        net_conn_accepted(conn, fd, listener);
+        net_conn_accepted(conn, fd, &peer, listener->tls, listener);
     }
 }
 
@@ -226,6 +250,16 @@ void net_listener_accepting(struct net_listener *listener, bool accepting)
 void net_listener_conns_max(struct net_listener *listener, size_t conns_max)
 {
     listener->conns_max = conns_max;
+}
+
+void net_listener_conns_per_address_max(struct net_listener *listener, size_t conns_max)
+{
+    listener->conns_per_address_max = conns_max;
+}
+
+void net_listener_tls(struct net_listener *listener, const struct net_tls *tls)
+{
+    listener->tls = tls;
 }
 
 size_t net_listener_conn_count(const struct net_listener *listener)

@@ -1,4 +1,4 @@
-/* net/net.h: TCP connections and HTTP servers on a loop. Everything here is called on the loop's own
+/* net/net.h: TCP connections, plain or by TLS, and HTTP servers on a loop. Everything here is called on the loop's own
  * thread; net_listen() and net_http_listen() may also be called before the loop runs.
  *
  * A connection's life: (net_connect | accept) -> opened -> message* -> closed. Nothing is told after
@@ -49,6 +49,8 @@ uint16_t net_listener_port(const struct net_listener *listener);
 void net_listener_accepting(struct net_listener *listener, bool accepting);
 /* More are accepted and closed at once. 4096 at first. */
 void net_listener_conns_max(struct net_listener *listener, size_t conns_max);
+/* The same for one peer's address; 0, as at first: no such limit. */
+void net_listener_conns_per_address_max(struct net_listener *listener, size_t conns_max);
 size_t net_listener_conn_count(const struct net_listener *listener);
 /* The listener's connections, one after the other; NULL ends. `after` NULL: the first. */
 struct net_conn *net_listener_next(const struct net_listener *listener, struct net_conn *after);
@@ -99,5 +101,6 @@ void net_close(struct net_conn *conn); /* tells no more messages; ends when the 
 void net_abort(struct net_conn *conn); /* ends at once */
 
 #include "net/http.h"
+#include "net/tls.h"
 
 #endif
