@@ -197,9 +197,7 @@ static void copy_spec(struct capture *capture, const struct capture_spec *spec)
     copy->table = mr_arena_str(arena, spec->table);
     copy->create = spec->create;
     copy->kafka = mr_arena_str(arena, spec->kafka);
-    copy->registry = mr_str_find(spec->registry, MR_STR("://")) >= 0
-                         ? mr_arena_str(arena, spec->registry)
-                         : mr_arena_printf(arena, "http://%.*s", MR_STR_ARG(spec->registry));
+    copy->registry = schemas_client_options_copy(arena, &spec->registry);
     copy->partitions = spec->partitions == 0 ? 4 : spec->partitions;
     copy->positions = spec->positions.length == 0 ? MR_STR("_millrace_positions")
                                                   : mr_arena_str(arena, spec->positions);
@@ -227,11 +225,10 @@ mr_err capture_open(struct mr_loop *loop, const struct capture_spec *spec, struc
     capture->retry.run = retry;
     copy_spec(capture, spec);
     make_counters(capture);
-    struct schemas_client_options registry = {.url = capture->spec.registry};
     mr_err err = kafka_client_open(loop, capture->spec.kafka, MR_STR("millrace-capture"),
                                    &capture->kafka);
     if (err == MR_OK)
-        err = schemas_client_new(loop, &registry, &capture->schemas);
+        err = schemas_client_new(loop, &capture->spec.registry, &capture->schemas);
     if (err != MR_OK) {
         kafka_client_close(capture->kafka);
         mr_arena_fini(&capture->arena);

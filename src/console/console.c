@@ -101,10 +101,9 @@ mr_err console_kafka(struct console *console, struct kafka_client **out)
 
 mr_err console_schemas(struct console *console, struct schemas_client **out)
 {
-    struct schemas_client_options options = {.url = console->options.registry};
     mr_err err = MR_OK;
     if (console->schemas == NULL)
-        err = schemas_client_new(console->loop, &options, &console->schemas);
+        err = schemas_client_new(console->loop, &console->options.registry, &console->schemas);
     *out = console->schemas;
     return err;
 }
@@ -119,8 +118,10 @@ mr_err console_open(struct mr_loop *loop, const struct console_options *options,
     mr_arena_init(&console->arena);
     console->options = (struct console_options){
         .kafka = mr_arena_str(&console->arena, options->kafka),
-        .registry = mr_arena_str(&console->arena, options->registry),
+        .registry = schemas_client_options_copy(&console->arena, &options->registry),
         .cassandra = mr_arena_str(&console->arena, options->cassandra),
+        .cassandra_user = mr_arena_str(&console->arena, options->cassandra_user),
+        .cassandra_password = mr_arena_str(&console->arena, options->cassandra_password),
     };
     *out = console;
     return MR_OK;

@@ -6,12 +6,14 @@
 #define CONSOLE_CONSOLE_H
 
 #include "net/net.h"
+#include "schemas/schemas.h"
 
 struct console;
 struct console_options {
-    mr_str kafka;     /* "host:port,..." */
-    mr_str registry;  /* "http://host:port" */
-    mr_str cassandra; /* "host:port,..."; empty: no tables */
+    mr_str kafka; /* "host:port,..." */
+    struct schemas_client_options registry;
+    mr_str cassandra;                          /* "host:port,..."; empty: no tables */
+    mr_str cassandra_user, cassandra_password; /* empty: none */
 };
 /* Connects when first asked. Thread: the loop's own, or any before it runs. */
 mr_err console_open(struct mr_loop *loop, const struct console_options *options,

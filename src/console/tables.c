@@ -115,6 +115,10 @@ static mr_err client(struct console *console)
         .consistency = CQL_CONSISTENCY_LOCAL_ONE,
         .connection_count = 1,
     };
+    if (console->options.cassandra_user.length > 0) {
+        options.user = mr_arena_cstr(&console->arena, console->options.cassandra_user);
+        options.password = mr_arena_cstr(&console->arena, console->options.cassandra_password);
+    }
     if (console->options.cassandra.length == 0)
         return mr_fail(MR_NOT_FOUND, "no pipeline writes to tables");
     return console->cql != NULL ? MR_OK : cql_client_new(console->loop, &options, &console->cql);

@@ -232,7 +232,7 @@ static void tail_decode(struct tail *tail)
     kafka_fetcher_close(tail->fetcher);
     tail->fetcher = NULL;
     qsort(tail->records.items, tail->records.count, sizeof(struct record), record_compare);
-    if (tail->ask.console->options.registry.length > 0)
+    if (tail->ask.console->options.registry.url.length > 0)
         console_schemas(tail->ask.console, &schemas);
     for (size_t i = 0; i < tail->records.count && i < (size_t)tail->count && schemas != NULL; i++) {
         mr_str body = tail->records.items[i].record.value;

@@ -290,7 +290,8 @@ void engine_stop(struct engine *engine, mr_str name, struct engine_reply *reply)
 mr_err engine_open(struct mr_loop *loop, struct mr_disk *disk, const struct engine_options *options,
                    struct engine **out)
 {
-    if (options->kafka.length == 0 || options->registry.length == 0 || options->folder.length == 0)
+    if (options->kafka.length == 0 || options->registry.url.length == 0 ||
+        options->folder.length == 0)
         return mr_fail(MR_INVALID,
                        "the engine needs the addresses of Kafka and a registry, and a folder");
     struct engine *engine = mr_new(struct engine);
@@ -300,7 +301,7 @@ mr_err engine_open(struct mr_loop *loop, struct mr_disk *disk, const struct engi
     engine->disk = disk;
     engine->options = *options;
     engine->options.kafka = mr_arena_str(arena, options->kafka);
-    engine->options.registry = mr_arena_str(arena, options->registry);
+    engine->options.registry = schemas_client_options_copy(arena, &options->registry);
     engine->options.cassandra = mr_arena_str(arena, options->cassandra);
     engine->options.datacenter = mr_arena_str(arena, options->datacenter);
     engine->options.cassandra_user = mr_arena_str(arena, options->cassandra_user);

@@ -7,14 +7,15 @@
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
+#include "schemas/schemas.h"
 #include "sql/sql.h"
 
 struct engine;
 struct kv_memory;
 
 struct engine_options {
-    mr_str kafka;      /* "host:port[,host:port]" */
-    mr_str registry;   /* "http://host:port" */
+    mr_str kafka; /* "host:port[,host:port]" */
+    struct schemas_client_options registry;
     mr_str cassandra;  /* "host:port[,host:port]"; empty when no stream needs it */
     mr_str datacenter; /* Cassandra's local data centre; empty: any */
     mr_str cassandra_user, cassandra_password; /* empty: none */

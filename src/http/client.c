@@ -318,6 +318,16 @@ static void method_set(struct http_call *call, const struct http_request *reques
         curl_easy_setopt(call->easy, CURLOPT_CUSTOMREQUEST, request->method);
 }
 
+static void tls_set(struct http_call *call, const struct http_tls *tls)
+{
+    if (tls->ca != NULL)
+        curl_easy_setopt(call->easy, CURLOPT_CAINFO, tls->ca);
+    if (tls->cert != NULL)
+        curl_easy_setopt(call->easy, CURLOPT_SSLCERT, tls->cert);
+    if (tls->key != NULL)
+        curl_easy_setopt(call->easy, CURLOPT_SSLKEY, tls->key);
+}
+
 struct http_call *http_start(struct http_client *client, const struct http_request *request,
                              http_done *done, void *context)
 {
@@ -353,6 +363,8 @@ struct http_call *http_start(struct http_client *client, const struct http_reque
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
     method_set(call, request);
     headers_set(call, request);
+    if (request->tls != NULL)
+        tls_set(call, request->tls);
     call->next = client->first;
     if (client->first != NULL)
         client->first->previous = call;

@@ -13,6 +13,10 @@ struct http_call;
 struct http_header {
     mr_str name, value;
 };
+/* Files (PEM) for https://; NULL: the system's certificates to trust, and none of our own. */
+struct http_tls {
+    const char *ca, *cert, *key;
+};
 struct http_request {
     const char *method; /* NULL: GET, or POST with a body */
     const char *url;    /* http:// or https://; user:password@ becomes Basic authentication */
@@ -20,7 +24,8 @@ struct http_request {
     size_t header_count;
     mr_str body;        /* data NULL: none. Copied */
     int64_t timeout_ms; /* of everything; 0: 30 s; HTTP_NO_TIMEOUT: the caller cancels in time */
-    size_t bytes_max;   /* of the response's body, decompressed; 0: MR_LIMIT_HTTP_RESPONSE_BYTES */
+    const struct http_tls *tls; /* NULL: as it is by default */
+    size_t bytes_max; /* of the response's body, decompressed; 0: MR_LIMIT_HTTP_RESPONSE_BYTES */
 };
 struct http_response {
     int status; /* 200 */

@@ -362,6 +362,14 @@ void kafka_call_drop_lane(struct kafka_client *client, const void *lane)
     }
 }
 
+mr_err kafka_client_trouble(const struct kafka_client *client)
+{
+    for (const struct kafka_call *call = client->calls; call != NULL; call = call->next)
+        if (call->why != NULL)
+            return mr_fail(call->why_err, "%s", call->why);
+    return MR_OK;
+}
+
 void kafka_call_cancel_all(struct kafka_client *client)
 {
     while (client->calls != NULL) {

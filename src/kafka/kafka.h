@@ -36,6 +36,8 @@ enum {
 mr_err kafka_client_open(struct mr_loop *loop, mr_str addresses, mr_str client_id,
                          struct kafka_client **out);
 void kafka_client_close(struct kafka_client *client); /* accepts NULL */
+/* What stands in the way of a request that is being retried now, its sentence in mr_why(); MR_OK: nothing. */
+mr_err kafka_client_trouble(const struct kafka_client *client);
 struct mr_loop *kafka_client_loop(const struct kafka_client *client);
 /* The partition of a key, as the Java client chooses it. */
 int32_t kafka_client_partition(mr_str key, int32_t partition_count);

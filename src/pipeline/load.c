@@ -403,6 +403,104 @@ static struct pipeline_pairs pairs(struct loader *loader, yaml_node_t *node, con
     return list;
 }
 
+/* ---- connections ---- */
+
+static const struct {
+    const char *connection, *name;
+} setting_rows[] = {
+#define SETTING(connection, id, option, value, environment, about) {#connection, #id},
+#include "pipeline/connections.def"
+};
+static const char *const connection_words[] = {
+#define CONNECTION(id, value, environment, about) #id,
+#include "pipeline/connections.def"
+};
+
+enum pipeline_setting pipeline_setting_find(mr_str connection, mr_str name)
+{
+    size_t i = 0;
+    while (i < mr_count_of(setting_rows) &&
+           !(mr_str_equal(connection, mr_str_from(setting_rows[i].connection)) &&
+             mr_str_equal(name, mr_str_from(setting_rows[i].name))))
+        i++;
+    return (enum pipeline_setting)i;
+}
+
+static void expect_connection(struct loader *loader, const struct pipeline_text *name)
+{
+    struct mr_buf known = {0};
+    for (size_t i = 0; i < mr_count_of(connection_words); i++) {
+        if (mr_str_equal(name->text, mr_str_from(connection_words[i])))
+            goto out;
+        mr_buf_printf(&known, "%s%s", i == 0 ? "" : ", ", connection_words[i]);
+    }
+    pipeline_mistake_add(loader->mistakes, name->place,
+                         "there is no connection `%.*s`; expected one of: %.*s",
+                         MR_STR_ARG(name->text), MR_STR_ARG(mr_buf_as_str(&known)));
+out:
+    mr_buf_fini(&known);
+}
+
+static void expect_setting(struct loader *loader, mr_str connection,
+                           const struct pipeline_text *name)
+{
+    struct mr_buf known = {0};
+    if (pipeline_setting_find(connection, name->text) != PIPELINE_SETTING_COUNT)
+        return;
+    for (size_t i = 0; i < mr_count_of(setting_rows); i++)
+        if (mr_str_equal(connection, mr_str_from(setting_rows[i].connection)))
+            mr_buf_printf(&known, ", %s", setting_rows[i].name);
+    pipeline_mistake_add(loader->mistakes, name->place,
+                         "a connection to `%.*s` has no `%.*s`; expected one of: address%.*s",
+                         MR_STR_ARG(connection), MR_STR_ARG(name->text),
+                         MR_STR_ARG(mr_buf_as_str(&known)));
+    mr_buf_fini(&known);
+}
+
+/* `kafka: host:9092`, or a map with `address:` and settings. */
+static struct pipeline_connection connection(struct loader *loader, yaml_node_t *key,
+                                             yaml_node_t *value)
+{
+    struct pipeline_connection one = {.name = text_of(loader, key)};
+    expect_connection(loader, &one.name);
+    if (value->type == YAML_SCALAR_NODE) {
+        one.address = expanded(loader, value);
+        return one;
+    }
+    if (value->type != YAML_MAPPING_NODE) {
+        pipeline_mistake_add(loader->mistakes, place_of(value),
+                             "`%.*s` is %s; expected an address, or a map with `address:`",
+                             MR_STR_ARG(one.name.text), node_word(value));
+        return one;
+    }
+    struct pipeline_pairs all = pairs(loader, value, "connections");
+    one.settings.items = mr_arena_array(loader->arena, struct pipeline_pair, all.count);
+    for (size_t i = 0; i < all.count; i++) {
+        if (mr_str_equal(all.items[i].name.text, MR_STR("address"))) {
+            one.address = all.items[i].value;
+            continue;
+        }
+        expect_setting(loader, one.name.text, &all.items[i].name);
+        one.settings.items[one.settings.count++] = all.items[i];
+    }
+    return one;
+}
+
+static struct pipeline_connections connections(struct loader *loader, yaml_node_t *node)
+{
+    struct pipeline_connections list = {NULL, 0};
+    if (node == NULL || !wants(loader, node, YAML_MAPPING_NODE, "connections", "a map"))
+        return list;
+    yaml_node_pair_t *pair = node->data.mapping.pairs.start, *end = node->data.mapping.pairs.top;
+    list.items = mr_arena_array(loader->arena, struct pipeline_connection, (size_t)(end - pair));
+    for (; pair < end; pair++) {
+        yaml_node_t *key = node_at(loader, pair->key);
+        if (wants(loader, key, YAML_SCALAR_NODE, "connections", "words as keys"))
+            list.items[list.count++] = connection(loader, key, node_at(loader, pair->value));
+    }
+    return list;
+}
+
 static bool is_name(mr_str name)
 {
     for (size_t i = 0; i < name.length; i++) {
@@ -830,7 +928,7 @@ static void read_head(struct loader *loader, struct pipeline *pipeline, yaml_nod
     pipeline->overlap = (enum pipeline_overlap)word(loader, values[KEY_PIPELINE_overlap],
                                                     KEY_PIPELINE_overlap, overlaps, 3);
     pipeline->catchup = boolean(loader, values[KEY_PIPELINE_catchup], KEY_PIPELINE_catchup);
-    pipeline->connections = pairs(loader, values[KEY_PIPELINE_connections], "connections");
+    pipeline->connections = connections(loader, values[KEY_PIPELINE_connections]);
 }
 
 static void read_root(struct loader *loader, struct pipeline *pipeline, yaml_node_t *root)
@@ -932,6 +1030,22 @@ mr_str pipeline_url(struct mr_arena *arena, mr_str path, mr_str connection, mr_s
         MR_STR_ARG(address), MR_STR_ARG(mr_str_slice(path, connection.length, path.length)));
 }
 
+static void print_connections(struct mr_buf *out)
+{
+    mr_buf_cstr(out,
+                "\n## `connections:`\n\nEach is `embedded`, an address, or a map with `address:` "
+                "and the settings below. The environment wins over the file, and the command line "
+                "over both.\n\n| connection | key | environment | command line | what it means "
+                "|\n|---|---|---|---|---|\n");
+#define CONNECTION(id, value, environment, about) \
+    mr_buf_cstr(out, "| `" #id "` | `address` | `" environment "` | `--" #id "` | " about " |\n");
+#define SETTING(connection, id, option, value, environment, about)                           \
+    mr_buf_printf(                                                                           \
+        out, "| `" #connection "` | `" #id "` | `" environment "` | %s%s%s | " about " |\n", \
+        option == NULL ? "" : "`", option == NULL ? "" : option, option == NULL ? "" : "`");
+#include "pipeline/connections.def"
+}
+
 void pipeline_print_docs(struct mr_buf *out)
 {
     static const char *const titles[] = {"The file", "`retry:`", "`steps:`", "`streams:`",
@@ -949,4 +1063,5 @@ void pipeline_print_docs(struct mr_buf *out)
                 mr_buf_printf(out, "| `%s` | %s | %s |\n", key_rows[i].name,
                               kinds[key_rows[i].kind], key_rows[i].about);
     }
+    print_connections(out);
 }

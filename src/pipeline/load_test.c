@@ -74,6 +74,43 @@ STORY("every mistake is told at once, with its place and what was expected")
         "cassandra/keyspace.table or topic/name\n");
 }
 
+STORY("a connection is an address, or a map with an address and what signs in there")
+{
+    struct mr_arena arena;
+    struct pipeline_mistakes mistakes;
+    setenv("A_SECRET", "s3cret", 1);
+    struct pipeline *pipeline = given_file(&arena, &mistakes,
+                                           "pipeline: a\n"
+                                           "connections:\n"
+                                           "  kafka: broker:9092\n"
+                                           "  registry:\n"
+                                           "    address: https://registry\n"
+                                           "    user: ann\n"
+                                           "    password: ${A_SECRET}\n"
+                                           "steps: {run: {run: ls}}\n");
+    expect_int(mistakes.list.count, 0);
+    expect_int(pipeline->connections.count, 2);
+    expect_str(pipeline->connections.items[0].address.text, MR_STR("broker:9092"));
+    const struct pipeline_connection *registry = &pipeline->connections.items[1];
+    expect_str(registry->address.text, MR_STR("https://registry"));
+    expect_int(registry->settings.count, 2);
+    expect_str(registry->settings.items[1].value.text, MR_STR("s3cret"));
+    pipeline_mistakes_fini(&mistakes);
+    mr_arena_fini(&arena);
+    expect_mistakes("pipeline: a\n"
+                    "connections:\n"
+                    "  kafak: broker:9092\n"
+                    "  postgres: {address: db, token: x}\n"
+                    "  cassandra: [db]\n"
+                    "steps: {run: {run: ls}}\n",
+                    "a.yaml:3:3: there is no connection `kafak`; expected one of: randomuser, "
+                    "postgres, kafka, registry, cassandra\n"
+                    "a.yaml:4:27: a connection to `postgres` has no `token`; expected one of: "
+                    "address, user, password, password_file\n"
+                    "a.yaml:5:14: `cassandra` is a list; expected an address, or a map with "
+                    "`address:`\n");
+}
+
 STORY("a text that is no YAML is told where it breaks")
 {
     expect_mistakes("pipeline: a\nsteps: {fetch: [}\n",

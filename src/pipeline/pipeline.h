@@ -44,6 +44,23 @@ struct pipeline_pairs {
     struct pipeline_pair *items;
     size_t count;
 };
+/* A system outside: where it is, and what signs in there. Names are those of connections.def. */
+struct pipeline_connection {
+    struct pipeline_text name, address; /* address empty: not said here */
+    struct pipeline_pairs settings;
+};
+struct pipeline_connections {
+    struct pipeline_connection *items;
+    size_t count;
+};
+enum pipeline_setting {
+#define SETTING(connection, id, option, value, environment, about) \
+    PIPELINE_SETTING_##connection##_##id,
+#include "pipeline/connections.def"
+    PIPELINE_SETTING_COUNT
+};
+/* The setting of this name of a connection; PIPELINE_SETTING_COUNT: there is none. */
+enum pipeline_setting pipeline_setting_find(mr_str connection, mr_str name);
 /* "postgres/raw.users": connection, then what it holds. */
 struct pipeline_target {
     mr_str connection; /* postgres, cassandra, topic, file */
@@ -122,7 +139,7 @@ struct pipeline {
     struct pipeline_text timezone; /* "UTC" by default */
     enum pipeline_overlap overlap;
     bool catchup;
-    struct pipeline_pairs connections;
+    struct pipeline_connections connections;
     struct pipeline_step *steps; /* in the order of the file */
     size_t step_count;
     struct pipeline_stream *streams; /* inputs before their readers once checked */

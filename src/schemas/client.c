@@ -40,7 +40,8 @@ struct call {
 struct schemas_client {
     struct mr_loop *loop;
     struct http_client *http;
-    struct mr_arena arena;                                 /* addresses, what the answers keep */
+    struct mr_arena arena; /* addresses, what the answers keep */
+    struct schemas_client_options options;
     mr_str addresses[ADDRESSES_MAX], shown[ADDRESSES_MAX]; /* shown: without a password */
     uint32_t address_count, address;                       /* the one that answered last */
     struct call *calls;
@@ -258,11 +259,16 @@ static void answered(void *context, mr_err err, const struct http_response *resp
 
 static void send(struct call *call)
 {
-    static const struct http_header headers[] = {
-        {{"Accept", 6}, {"application/vnd.schemaregistry.v1+json", 38}},
-        {{"Content-Type", 12}, {"application/vnd.schemaregistry.v1+json", 38}},
-    };
+    static const mr_str json = {"application/vnd.schemaregistry.v1+json", 38};
     struct schemas_client *client = call->client;
+    struct http_header headers[3] = {{MR_STR("Accept"), json}};
+    size_t header_count = 1;
+    if (call->body.data != NULL)
+        headers[header_count++] = (struct http_header){MR_STR("Content-Type"), json};
+    if (client->options.token.length > 0)
+        headers[header_count++] = (struct http_header){
+            MR_STR("Authorization"),
+            mr_arena_printf(&call->arena, "Bearer %.*s", MR_STR_ARG(client->options.token))};
     mr_str url = mr_arena_printf(&call->arena, "%.*s%.*s",
                                  MR_STR_ARG(client->addresses[call->address]),
                                  MR_STR_ARG(call->path));
@@ -270,9 +276,10 @@ static void send(struct call *call)
         .method = call->method.data,
         .url = url.data,
         .headers = headers,
-        .header_count = call->body.data != NULL ? 2 : 1,
+        .header_count = header_count,
         .body = call->body,
         .timeout_ms = TIMEOUT_MS,
+        .tls = &client->options.tls,
     };
 
     call->http = http_start(client->http, &request, answered, call);
@@ -561,7 +568,7 @@ static mr_err set_addresses(struct schemas_client *client,
                            MR_STR_ARG(options->url));
         mr_buf_str(&url,
                    scheme < 0 ? MR_STR("http://") : mr_str_slice(part, 0, (size_t)scheme + 3));
-        if (options->user.data != NULL) {
+        if (options->user.length > 0) {
             http_escape(&url, options->user);
             mr_buf_u8(&url, ':');
             http_escape(&url, options->password);
@@ -579,6 +586,25 @@ static mr_err set_addresses(struct schemas_client *client,
     return MR_OK;
 }
 
+static const char *path_copy(struct mr_arena *arena, const char *path)
+{
+    return path == NULL ? NULL : mr_arena_cstr(arena, mr_str_from(path));
+}
+
+struct schemas_client_options
+schemas_client_options_copy(struct mr_arena *arena, const struct schemas_client_options *options)
+{
+    return (struct schemas_client_options){
+        .url = mr_arena_str(arena, options->url),
+        .user = mr_arena_str(arena, options->user),
+        .password = mr_arena_str(arena, options->password),
+        .token = mr_arena_str(arena, options->token),
+        .tls = {.ca = path_copy(arena, options->tls.ca),
+                .cert = path_copy(arena, options->tls.cert),
+                .key = path_copy(arena, options->tls.key)},
+    };
+}
+
 mr_err schemas_client_new(struct mr_loop *loop, const struct schemas_client_options *options,
                           struct schemas_client **out)
 {
@@ -589,6 +615,7 @@ mr_err schemas_client_new(struct mr_loop *loop, const struct schemas_client_opti
     client->ready_last = &client->ready;
     client->slot_count = 64;
     client->slots = mr_new_array(struct schemas_schema *, client->slot_count);
+    client->options = schemas_client_options_copy(&client->arena, options);
     mr_err err = set_addresses(client, options);
     if (err != MR_OK) {
         schemas_client_free(client);

@@ -5,12 +5,18 @@
 
 #include "avro/avro.h"
 #include "base/base.h"
+#include "http/http.h"
 
 struct schemas_client;
 struct schemas_client_options {
     mr_str url; /* "http://127.0.0.1:8081"; several, separated by commas: tried in turn */
-    mr_str user, password; /* basic authentication; no data: none */
+    mr_str user, password; /* basic authentication; empty: none */
+    mr_str token;          /* a bearer token instead; empty: none */
+    struct http_tls tls;
 };
+/* The same with its texts in `arena`. */
+struct schemas_client_options
+schemas_client_options_copy(struct mr_arena *arena, const struct schemas_client_options *options);
 /* What the registry knows under an id. Kept for the client's life. */
 struct schemas_schema {
     int32_t id;

@@ -57,6 +57,10 @@ void up_options_help(const char *command, struct mr_buf *out)
     mr_buf_cstr(out, "\nOptions:\n");
     for (size_t i = 0; i < mr_count_of(rows); i++) {
         char head[64];
+        if (rows[i].word == NULL) {
+            mr_buf_printf(out, "  %-22s %s (%s only)\n", "", rows[i].about, rows[i].environment);
+            continue;
+        }
         snprintf(head, sizeof head, "%s %s", rows[i].word, rows[i].value);
         mr_buf_printf(out, "  %-22s %s (%s)\n", head, rows[i].about, rows[i].environment);
     }
@@ -70,7 +74,8 @@ static int read_option(const char *command, int argc, char **argv, struct up_opt
     size_t length = equals == NULL ? strlen(argv[0]) : (size_t)(equals - argv[0]);
     for (size_t i = 0; i < mr_count_of(rows); i++) {
         bool is_switch = rows[i].value[0] == '\0';
-        if (strlen(rows[i].word) != length || strncmp(rows[i].word, argv[0], length) != 0)
+        if (rows[i].word == NULL || strlen(rows[i].word) != length ||
+            strncmp(rows[i].word, argv[0], length) != 0)
             continue;
         if (is_switch && equals != NULL)
             return wrong(command, "%s takes no value", rows[i].word);
@@ -89,7 +94,7 @@ int up_options_read(const char *command, int argc, char **argv, struct up_option
     for (size_t i = 0; i < mr_count_of(rows); i++) {
         const char *value = getenv(rows[i].environment);
         if (value != NULL && value[0] != '\0')
-            *field(out, &rows[i]) = rows[i].value[0] == '\0' ? "" : value;
+            *field(out, &rows[i]) = rows[i].value[0] == '\0' && rows[i].word != NULL ? "" : value;
     }
     for (int at = 0; at < argc;) {
         int used = 1;
@@ -121,6 +126,25 @@ int up_options_read(const char *command, int argc, char **argv, struct up_option
                ? -1
                : wrong(command, "--log-level %s: expected debug, info, warn or error",
                        out->log_level);
+}
+
+const char *up_options_setting(const struct up_options *options, enum pipeline_setting setting)
+{
+    static const size_t offsets[] = {
+#define SETTING(connection, id, option, value, environment, about) \
+    offsetof(struct up_options, connection##_##id),
+#include "pipeline/connections.def"
+    };
+    return *(const char *const *)(const void *)((const char *)options + offsets[setting]);
+}
+
+const char *up_options_setting_word(enum pipeline_setting setting)
+{
+    static const char *const words[] = {
+#define SETTING(connection, id, option, value, environment, about) #connection "." #id,
+#include "pipeline/connections.def"
+    };
+    return words[setting];
 }
 
 mr_err up_options_port(const struct up_options *options, int port, bool alone, uint16_t *out)

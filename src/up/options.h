@@ -3,6 +3,7 @@
 #define UP_OPTIONS_H
 
 #include "base/base.h"
+#include "pipeline/pipeline.h"
 
 enum { UP_FILES_MAX = 64 };
 #define UP_VERSION "0.1.0"
@@ -33,6 +34,9 @@ mr_err up_options_host(const struct up_options *options, const char **out);
  * disk; the program's log is opened there. One sentence on every error. */
 mr_err up_options_folder(const struct up_options *options, struct mr_arena *arena,
                          const char **out);
+/* What the environment or the command line says of a connection; NULL: nothing. */
+const char *up_options_setting(const struct up_options *options, enum pipeline_setting setting);
+const char *up_options_setting_word(enum pipeline_setting setting); /* "registry.user" */
 void up_options_help(const char *command, struct mr_buf *out);
 
 #endif

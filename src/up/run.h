@@ -5,6 +5,7 @@
 #include "broker/broker.h"
 #include "capture/capture.h"
 #include "console/console.h"
+#include "cql/client.h"
 #include "engine/engine.h"
 #include "net/net.h"
 #include "pipeline/pipeline.h"
@@ -49,6 +50,7 @@ struct up {
     struct mr_arena arena;
     const char *folder, *host;
     struct up_seam seams[UP_SEAM_COUNT];
+    mr_str settings[PIPELINE_SETTING_COUNT]; /* of connections; empty: not said */
     struct up_file files[UP_FILES_MAX];
     int file_count;
     int64_t started_us; /* wall */
@@ -99,6 +101,14 @@ struct up {
 /* seams.c: where everything is, and the listeners. Thread: main, before the loops run. */
 mr_err up_seams_resolve(struct up *up);
 mr_err up_seams_open(struct up *up);
+/* How a client of the registry is opened. */
+struct schemas_client_options up_seams_registry(const struct up *up);
+/* The same for Cassandra; the texts live as long as `up`. */
+void up_seams_cassandra(struct up *up, struct cql_client_options *out);
+
+/* probe.c: tries every connection that is not embedded, prints a line each (failures on stderr), and
+ * returns how many failed. Blocks up to 5 s. Thread: main, before any loop runs. */
+size_t up_probe_connections(struct up *up);
 
 /* stages.c: from the first turn of the work loop to the last. */
 void up_stages_begin(struct up *up);

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+enum { SECRET_BYTES_MAX = 65536 };
+
 static const char *const words[UP_SEAM_COUNT] = {
     [UP_RANDOMUSER] = "randomuser", [UP_POSTGRES] = "postgres",   [UP_KAFKA] = "kafka",
     [UP_REGISTRY] = "registry",     [UP_CASSANDRA] = "cassandra",
@@ -21,26 +23,76 @@ static const char *given(const struct up *up, enum up_seam_id id)
     return values[id];
 }
 
+static mr_err differs(const struct up_file *file, const struct pipeline_text *text,
+                      const char *word)
+{
+    return mr_fail(MR_INVALID, "%s:%u:%u: `%s` is another one in another file", file->path,
+                   text->place.line, text->place.column, word);
+}
+
+/* Two files may say the same of a connection, but not something different. */
+static mr_err say(const struct up_file *file, const struct pipeline_text *text, const char *word,
+                  mr_str *value)
+{
+    if (text->text.length == 0)
+        return MR_OK;
+    if (value->length > 0 && !mr_str_equal(*value, text->text))
+        return differs(file, text, word);
+    *value = text->text;
+    return MR_OK;
+}
+
 static mr_err from_file(struct up *up, const struct up_file *file)
 {
-    for (size_t i = 0; i < file->pipeline->connections.count; i++) {
-        const struct pipeline_pair *pair = &file->pipeline->connections.items[i];
+    mr_err err = MR_OK;
+    for (size_t i = 0; i < file->pipeline->connections.count && err == MR_OK; i++) {
+        const struct pipeline_connection *one = &file->pipeline->connections.items[i];
         size_t id = 0;
-        while (id < UP_SEAM_COUNT && !mr_str_equal(pair->name.text, mr_str_from(words[id])))
-            id++;
-        if (id == UP_SEAM_COUNT)
-            return mr_fail(MR_INVALID,
-                           "%s:%u:%u: there is no connection `%.*s`; expected one of: randomuser, "
-                           "postgres, kafka, registry, cassandra",
-                           file->path, pair->name.place.line, pair->name.place.column,
-                           MR_STR_ARG(pair->name.text));
-        if (up->seams[id].address.length > 0 &&
-            !mr_str_equal(up->seams[id].address, pair->value.text))
-            return mr_fail(MR_INVALID, "%s:%u:%u: `%s` is at another address in another file",
-                           file->path, pair->name.place.line, pair->name.place.column, words[id]);
-        up->seams[id].address = pair->value.text;
+        while (!mr_str_equal(one->name.text, mr_str_from(words[id])))
+            id++; /* the loader knows them all */
+        err = say(file, &one->address, words[id], &up->seams[id].address);
+        for (size_t j = 0; j < one->settings.count && err == MR_OK; j++) {
+            const struct pipeline_pair *pair = &one->settings.items[j];
+            enum pipeline_setting setting = pipeline_setting_find(one->name.text, pair->name.text);
+            err = say(file, &pair->value, up_options_setting_word(setting), &up->settings[setting]);
+        }
     }
-    return MR_OK;
+    return err;
+}
+
+/* A secret may be said itself, or by the file that holds it. */
+static mr_err read_secret(struct up *up, enum pipeline_setting secret, enum pipeline_setting file)
+{
+    struct mr_buf text = {0};
+    mr_str path = up->settings[file];
+    if (path.length == 0 || up->settings[secret].length > 0)
+        return MR_OK;
+    mr_err err = mr_file_read(mr_arena_cstr(&up->arena, path), SECRET_BYTES_MAX, &text);
+    if (err == MR_OK)
+        up->settings[secret] = mr_arena_str(&up->arena, mr_str_trim(mr_buf_as_str(&text)));
+    else
+        err = mr_fail(err, "%s: %s", up_options_setting_word(file), mr_why());
+    mr_buf_fini(&text);
+    return err;
+}
+
+static mr_err find_settings(struct up *up)
+{
+    static const enum pipeline_setting secrets[][2] = {
+        {PIPELINE_SETTING_postgres_password, PIPELINE_SETTING_postgres_password_file},
+        {PIPELINE_SETTING_registry_password, PIPELINE_SETTING_registry_password_file},
+        {PIPELINE_SETTING_registry_token, PIPELINE_SETTING_registry_token_file},
+        {PIPELINE_SETTING_cassandra_password, PIPELINE_SETTING_cassandra_password_file},
+    };
+    mr_err err = MR_OK;
+    for (size_t i = 0; i < mr_count_of(up->settings); i++) {
+        const char *value = up_options_setting(&up->options, (enum pipeline_setting)i);
+        if (value != NULL)
+            up->settings[i] = mr_str_from(value);
+    }
+    for (size_t i = 0; i < mr_count_of(secrets) && err == MR_OK; i++)
+        err = read_secret(up, secrets[i][0], secrets[i][1]);
+    return err;
 }
 
 /* What the pipelines reach; the log and its registry are needed by any stream and any run. */
@@ -69,11 +121,70 @@ static void find_needs(struct up *up)
     }
 }
 
+static mr_err find_postgres(struct up *up)
+{
+    struct up_seam *seam = &up->seams[UP_POSTGRES];
+    struct mr_buf shown = {0};
+    mr_err err = postgres_address_parse(&up->arena, seam->address, NULL, &up->postgres_address);
+    if (err != MR_OK)
+        return err;
+    if (up->settings[PIPELINE_SETTING_postgres_user].length > 0)
+        up->postgres_address.user = up->settings[PIPELINE_SETTING_postgres_user];
+    if (up->settings[PIPELINE_SETTING_postgres_password].length > 0)
+        up->postgres_address.password = up->settings[PIPELINE_SETTING_postgres_password];
+    postgres_address_print(&shown, &up->postgres_address);
+    seam->shown = mr_arena_str(&up->arena, mr_buf_as_str(&shown));
+    mr_buf_fini(&shown);
+    up->postgres_is_ready = true;
+    return MR_OK;
+}
+
+/* Every address without the password that a URL may hold. */
+static mr_str public_address(struct up *up, mr_str address)
+{
+    struct mr_buf shown = {0};
+    http_url_public(&shown, address);
+    mr_str copy = mr_arena_str(&up->arena, mr_buf_as_str(&shown));
+    mr_buf_fini(&shown);
+    return copy;
+}
+
+static const char *path_of(const struct up *up, enum pipeline_setting setting)
+{
+    return up->settings[setting].length == 0 ? NULL : up->settings[setting].data;
+}
+
+struct schemas_client_options up_seams_registry(const struct up *up)
+{
+    return (struct schemas_client_options){
+        .url = up->seams[UP_REGISTRY].address,
+        .user = up->settings[PIPELINE_SETTING_registry_user],
+        .password = up->settings[PIPELINE_SETTING_registry_password],
+        .token = up->settings[PIPELINE_SETTING_registry_token],
+        .tls = {.ca = path_of(up, PIPELINE_SETTING_registry_tls_ca),
+                .cert = path_of(up, PIPELINE_SETTING_registry_tls_cert),
+                .key = path_of(up, PIPELINE_SETTING_registry_tls_key)},
+    };
+}
+
+void up_seams_cassandra(struct up *up, struct cql_client_options *out)
+{
+    mr_str user = up->settings[PIPELINE_SETTING_cassandra_user];
+    *out = (struct cql_client_options){
+        .addresses = mr_arena_cstr(&up->arena, up->seams[UP_CASSANDRA].address)};
+    if (user.length == 0)
+        return;
+    out->user = mr_arena_cstr(&up->arena, user);
+    out->password = mr_arena_cstr(&up->arena, up->settings[PIPELINE_SETTING_cassandra_password]);
+}
+
 mr_err up_seams_resolve(struct up *up)
 {
     mr_err err = MR_OK;
     for (int f = 0; f < up->file_count && err == MR_OK; f++)
         err = from_file(up, &up->files[f]);
+    if (err == MR_OK)
+        err = find_settings(up);
     if (err != MR_OK)
         return err;
     find_needs(up);
@@ -89,20 +200,15 @@ mr_err up_seams_resolve(struct up *up)
         seam->shown = seam->address;
         seam->ready = !seam->needed || !seam->embedded;
     }
-    if (!up->seams[UP_POSTGRES].embedded) {
-        struct mr_buf shown = {0};
-        err = postgres_address_parse(&up->arena, up->seams[UP_POSTGRES].address, NULL,
-                                     &up->postgres_address);
-        if (err == MR_OK)
-            postgres_address_print(&shown, &up->postgres_address);
-        up->seams[UP_POSTGRES].shown = mr_arena_str(&up->arena, mr_buf_as_str(&shown));
-        mr_buf_fini(&shown);
-        up->postgres_is_ready = true;
-    }
+    if (!up->seams[UP_POSTGRES].embedded)
+        err = find_postgres(up);
     struct up_seam *registry = &up->seams[UP_REGISTRY];
     if (!registry->embedded && mr_str_find(registry->address, MR_STR("://")) < 0)
-        registry->shown = registry->address = mr_arena_printf(&up->arena, "http://%.*s",
-                                                              MR_STR_ARG(registry->address));
+        registry->address = mr_arena_printf(&up->arena, "http://%.*s",
+                                            MR_STR_ARG(registry->address));
+    for (int id = 0; id < UP_SEAM_COUNT && err == MR_OK; id++)
+        if (!up->seams[id].embedded && id != UP_POSTGRES)
+            up->seams[id].shown = public_address(up, up->seams[id].address);
     return err;
 }
 

@@ -146,7 +146,7 @@ static void capture_begin(struct up *up, struct up_stage *stage)
                                  MR_STR_ARG(stream->capture.name)),
         .create = step_makes(up, &stream->capture),
         .kafka = up->seams[UP_KAFKA].address,
-        .registry = up->seams[UP_REGISTRY].address,
+        .registry = up_seams_registry(up),
         .partitions = (uint32_t)stream->partitions,
     };
     if (capture_open(up->work, &spec, &stage->capture) != MR_OK)

@@ -163,7 +163,9 @@ static mr_err open_all(struct up *up)
     if (err != MR_OK || !up->seams[UP_REGISTRY].needed) /* without streams there is no engine */
         return err;
     engine.kafka = up->seams[UP_KAFKA].address;
-    engine.registry = up->seams[UP_REGISTRY].address;
+    engine.registry = up_seams_registry(up);
+    engine.cassandra_user = up->settings[PIPELINE_SETTING_cassandra_user];
+    engine.cassandra_password = up->settings[PIPELINE_SETTING_cassandra_password];
     engine.cassandra = up->seams[UP_CASSANDRA].needed ? up->seams[UP_CASSANDRA].address
                                                       : MR_STR_NULL;
     engine.folder = mr_arena_printf(&up->arena, "%s/engine", up->folder);
@@ -255,11 +257,16 @@ int up_command_check(int argc, char **argv)
         return status;
     mr_arena_init(&up->arena);
     status = load_files(up, "check");
+    if (status == 0 && up_seams_resolve(up) != MR_OK) {
+        fprintf(stderr, "millrace check: %s\n", mr_why());
+        status = 2;
+    }
     for (int i = 0; i < up->file_count && status == 0; i++)
         printf("%s: pipeline `%.*s`: %zu steps, %zu streams, no mistakes\n", up->files[i].path,
                MR_STR_ARG(up->files[i].pipeline->name), up->files[i].pipeline->step_count,
                up->files[i].pipeline->stream_count);
-    return status;
+    fflush(stdout);
+    return status == 0 && up_probe_connections(up) > 0 ? 1 : status;
 }
 
 int up_command_test(int argc, char **argv)

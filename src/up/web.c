@@ -62,7 +62,9 @@ mr_err up_web_open(struct up *up)
     uint16_t port;
     struct console_options options = {
         .kafka = up->seams[UP_KAFKA].address,
-        .registry = up->seams[UP_REGISTRY].address,
+        .registry = up_seams_registry(up),
+        .cassandra_user = up->settings[PIPELINE_SETTING_cassandra_user],
+        .cassandra_password = up->settings[PIPELINE_SETTING_cassandra_password],
         .cassandra = up->seams[UP_CASSANDRA].needed ? up->seams[UP_CASSANDRA].address : MR_STR_NULL,
     };
     mr_err err = up_options_port(&up->options, UP_PORT_CONSOLE, false, &port);

@@ -85,7 +85,7 @@ int main(int argc, char **argv)
         .table = mr_str_from(argv[5]),
         .create = true,
         .kafka = mr_str_from(argv[2]),
-        .registry = mr_str_from(argv[3]),
+        .registry = {.url = mr_str_from(argv[3])},
     };
     if (capture_open(program.loop, &spec, &program.capture) != MR_OK) {
         fprintf(stderr, "capture_program: %s\n", mr_why());

@@ -206,7 +206,7 @@ int main(int argc, char **argv)
     program.loop = mr_loop_new("engine", NULL);
     program.signals = (struct mr_watch){.ready = on_signal, .fd = signalfd(-1, &mask, SFD_CLOEXEC)};
     struct engine_options options = {.kafka = text(config, "kafka"),
-                                     .registry = text(config, "registry"),
+                                     .registry = {.url = text(config, "registry")},
                                      .cassandra = text(config, "cassandra"),
                                      .folder = text(config, "folder")};
     if (mr_watch_set(program.loop, &program.signals, EPOLLIN) != MR_OK ||
