@@ -189,9 +189,11 @@ mr_err mr_folder_make(const char *path, unsigned mode)
     char *parent = parent_of(path);
     if (strcmp(parent, path) != 0)
         err = mr_folder_make(parent, mode);
-    mr_free(parent);
     if (err == MR_OK && mkdir(path, (mode_t)mode) < 0 && errno != EEXIST)
         err = path_fail(path);
+    else if (err == MR_OK)
+        err = mr_folder_sync(parent); /* else what is synced in it may be found nowhere */
+    mr_free(parent);
     return err;
 }
 

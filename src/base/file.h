@@ -17,7 +17,7 @@ mr_err mr_err_from_errno(int number);
 mr_err mr_file_read(const char *path, size_t bytes_max, struct mr_buf *out); /* appends */
 /* Whole file by a temporary name, fdatasync, rename, fsync of the folder. `mode` e.g. 0600. */
 mr_err mr_file_write(const char *path, mr_str content, unsigned mode);
-mr_err mr_folder_make(const char *path, unsigned mode); /* with parents; exists: ok */
+mr_err mr_folder_make(const char *path, unsigned mode); /* with parents, synced; exists: ok */
 mr_err mr_folder_remove(const char *path);              /* with all in it */
 mr_err mr_folder_sync(const char *path);
 mr_err mr_write_all(int fd, const void *data, size_t length,

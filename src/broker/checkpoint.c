@@ -54,6 +54,8 @@ struct checkpoint_job {
     struct mr_job job;
     struct broker_log *log;
     struct mr_buf content;
+    int64_t newest; /* base of the newest segment that the content knows */
+    mr_err err;
     char path[BROKER_PATH_BYTES];
 };
 
@@ -64,6 +66,7 @@ static void checkpoint_work(struct mr_job *job)
 
     if (err == MR_OK)
         err = mr_file_write(write->path, mr_buf_as_str(&write->content), 0644);
+    write->err = err;
     if (err != MR_OK)
         mr_log(MR_LOG_WARN, "broker", "checkpoint not written: %s", mr_why());
 }
@@ -77,6 +80,11 @@ static void checkpoint_end(struct broker_log *log)
 static void checkpoint_done(struct mr_job *job)
 {
     struct checkpoint_job *write = mr_container(job, struct checkpoint_job, job);
+    if (write->err == MR_OK) {
+        write->log->checkpointed = write->newest;
+        if (!write->log->gone)
+            broker_upkeep_settle(write->log);
+    }
     checkpoint_end(write->log);
     mr_buf_fini(&write->content);
     mr_free(write);
@@ -97,6 +105,7 @@ static void checkpoint_flushed(struct broker_log_wait *wait, mr_err err)
     write->job = (struct mr_job){checkpoint_work, checkpoint_done, log->storage->loop, {0}};
     write->log = log;
     write->content = log->checkpoint_content;
+    write->newest = log->checkpoint_newest;
     mr_buf_init(&log->checkpoint_content);
     snprintf(write->path, sizeof(write->path), "%s/checkpoint", log->folder);
     mr_disk_submit(log->storage->disk, &write->job);
@@ -112,6 +121,7 @@ void broker_checkpoint_begin(struct broker_log *log)
     log->users++;
     mr_buf_clear(&log->checkpoint_content);
     checkpoint_print(log, &log->checkpoint_content);
+    log->checkpoint_newest = broker_log_active(log)->facts.base;
     log->checkpoint_wait.run = checkpoint_flushed;
     broker_log_wait_flushed(log, &log->checkpoint_wait, log->end);
 }
@@ -124,6 +134,7 @@ struct loading {
     MR_ARRAY(bool) cleaned;
     struct broker_index index; /* of the segment that was the newest */
     int64_t end;               /* offset up to which all is known; -1: no checkpoint */
+    int64_t newest;            /* base of that segment, or -1 */
     struct broker_segment_visit visit;
     int64_t now_ms;
 };
@@ -166,7 +177,7 @@ static void loading_forget(struct loading *loading)
     mr_array_fini(&log->epochs);
     loading->facts.count = loading->cleaned.count = 0;
     loading->index.rows.count = 0;
-    loading->end = -1;
+    loading->end = loading->newest = -1;
     log->start = -1;
     log->epoch = 0;
     log->compacted = 0;
@@ -196,6 +207,8 @@ static void checkpoint_read(struct loading *loading)
     if (err != MR_OK) {
         mr_log(MR_LOG_WARN, "broker", "%s: damaged, the whole log is read", path);
         loading_forget(loading);
+    } else if (loading->facts.count > 0) {
+        loading->newest = loading->facts.items[loading->facts.count - 1].base;
     }
 out:
     mr_buf_fini(&file);
@@ -279,6 +292,7 @@ static mr_err load_tail(struct loading *loading, struct broker_segment *segment,
     struct broker_log *log = loading->log;
     const struct broker_segment_facts *facts = known_facts(loading, segment->facts.base,
                                                            &segment->cleaned);
+    bool contiguous = last || loading->end >= 0; /* behind a checkpoint nothing was compacted */
     uint64_t torn = 0;
     mr_err err;
 
@@ -288,8 +302,8 @@ static mr_err load_tail(struct loading *loading, struct broker_segment *segment,
             *mr_array_add(&segment->index.rows) = loading->index.rows.items[i];
         segment->index.interval = loading->index.interval;
     }
-    err = broker_segment_scan(fd, path, &segment->facts, &segment->index, last, &loading->visit,
-                              &torn);
+    err = broker_segment_scan(fd, path, &segment->facts, &segment->index, contiguous,
+                              &loading->visit, &torn);
     if (err != MR_OK)
         return err;
     if (torn > 0)
@@ -347,16 +361,17 @@ out:
 static mr_err load_segments(struct loading *loading)
 {
     struct broker_log *log = loading->log;
-    int64_t *bases = NULL, newest = -1;
+    int64_t *bases = NULL;
     size_t count = 0;
     bool cut = false;
     char path[BROKER_PATH_BYTES];
     mr_err err = broker_segment_list(mr_str_from(log->folder), &bases, &count);
 
-    if (loading->facts.count > 0)
-        newest = loading->facts.items[loading->facts.count - 1].base;
     for (size_t i = 0; i < count && err == MR_OK; i++) {
-        bool closed = loading->end >= 0 && bases[i] < newest;
+        bool closed = loading->end >= 0 && bases[i] < loading->newest;
+        /* Begun after the checkpoint: it must go on where the one before ends. */
+        cut = cut || (loading->end >= 0 && bases[i] > loading->newest && log->segments.count > 0 &&
+                      broker_log_active(log)->facts.end < bases[i]);
         if (cut) {
             broker_segment_path(mr_str_from(log->folder), bases[i], ".log", path);
             put_aside(path);
@@ -383,6 +398,7 @@ static void settle_bounds(struct loading *loading, bool clean)
     log->flushed = loading->end >= 0 && loading->end < log->end ? loading->end : log->end;
     if (loading->end < 0)
         log->flushed = log->start;
+    log->checkpointed = loading->newest;
     log->clean = clean;
     if (!clean && (log->end > 0 || loading->end >= 0)) {
         log->epoch++;

@@ -555,7 +555,7 @@ static void slice_done(struct mr_job *job)
         mr_disk_submit(work->log->storage->disk, &work->job);
 }
 
-/* Closed, written, below every open transaction, old enough. */
+/* Closed, known to the checkpoint, below every open transaction, old enough. */
 static size_t cleanable(const struct broker_log *log, int64_t now_ms)
 {
     int64_t stable = broker_log_stable(log);
@@ -563,7 +563,8 @@ static size_t cleanable(const struct broker_log *log, int64_t now_ms)
 
     for (; count + 1 < log->segments.count; count++) {
         const struct broker_segment_facts *facts = &log->segments.items[count]->facts;
-        if (facts->end > stable || now_ms - facts->time_max < log->config->min_compaction_lag_ms)
+        if (facts->end > stable || facts->base >= log->checkpointed ||
+            now_ms - facts->time_max < log->config->min_compaction_lag_ms)
             break;
     }
     return count;

@@ -66,6 +66,9 @@ struct broker_log {
     struct broker_producers producers;
     int64_t start, flushed, written, end;
     int64_t compacted;        /* offsets before it went through compaction */
+    int64_t checkpointed;     /* base of the newest segment that the checkpoint on the disk knows;
+                               * -1: there is none. Only segments before it may be compacted or
+                               * dropped: a start can then tell a hole of a power loss from ours */
     int64_t bytes;            /* of all segments */
     int64_t checkpoint_bytes; /* appended since the last checkpoint */
     int32_t epoch;
@@ -86,6 +89,7 @@ struct broker_log {
     struct mr_task *drained; /* runs when gone or closing and the last user left */
     struct broker_log_wait checkpoint_wait;
     struct mr_buf checkpoint_content;
+    int64_t checkpoint_newest;
     bool internal; /* may use the disk's reserve */
     bool clean;    /* loaded after an orderly stop */
 };
@@ -182,7 +186,8 @@ void broker_upkeep_roll(struct broker_log *log); /* closes the newest segment, i
 /* Raises the start; segments wholly before it go. */
 void broker_upkeep_cut(struct broker_log *log, int64_t start);
 void broker_upkeep_retain(struct broker_log *log,
-                          int64_t now_ms); /* by age and size; rolls by age */
+                          int64_t now_ms);         /* by age and size; rolls by age */
+void broker_upkeep_settle(struct broker_log *log); /* drops what a checkpoint has let go */
 /* Takes segments[at] out and drops its files; jobs that read it keep it until they end. */
 void broker_upkeep_drop(struct broker_log *log, size_t at);
 /* Closes files that nobody used since `before_us`. */

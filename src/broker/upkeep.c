@@ -94,10 +94,11 @@ void broker_upkeep_drop(struct broker_log *log, size_t at)
     mr_disk_submit(log->storage->disk, &drop->job);
 }
 
-/* Whether all of it has been written: only such a segment may go. */
+/* Whether the checkpoint on the disk knows that it was closed: only such a segment may go. */
 static bool is_settled(const struct broker_log *log, const struct broker_segment *segment)
 {
-    return segment != broker_log_active(log) && segment->facts.end <= log->written;
+    return segment != broker_log_active(log) && segment->facts.end <= log->written &&
+           segment->facts.base < log->checkpointed;
 }
 
 /* While a compaction works on the segments they wait for the next round. */
@@ -106,6 +107,11 @@ static void drop_before_start(struct broker_log *log)
     while (!log->compacting && log->segments.count > 1 && is_settled(log, log->segments.items[0]) &&
            log->segments.items[0]->facts.end <= log->start)
         broker_upkeep_drop(log, 0);
+}
+
+void broker_upkeep_settle(struct broker_log *log)
+{
+    drop_before_start(log);
 }
 
 void broker_upkeep_cut(struct broker_log *log, int64_t start)
@@ -151,7 +157,7 @@ void broker_upkeep_retain(struct broker_log *log, int64_t now_ms)
         const struct broker_segment *segment = log->segments.items[gone];
         bool too_many = log->config->retention_bytes >= 0 &&
                         bytes - segment->facts.bytes >= log->config->retention_bytes;
-        if (!is_settled(log, segment) || (!too_many && !is_expired(log, segment, now_ms)))
+        if (segment->facts.end > log->written || (!too_many && !is_expired(log, segment, now_ms)))
             break;
         bytes -= segment->facts.bytes;
     }

@@ -74,12 +74,12 @@ class Broker(Log):
 
     def __init__(self, folder, data=None):
         self.folder, self.offset, self.process = folder, stories.free_offset(), None
-        self.data = data or folder / "data"
+        self.data, self.environment = data or folder / "data", None
         super().__init__(f"127.0.0.1:{9092 + self.offset}")
 
     def start(self):
         self.process = stories.Millrace(self.folder, "broker", "--data", self.data,
-                                        "--port-offset", self.offset)
+                                        "--port-offset", self.offset, environment=self.environment)
         try:
             stories.wait_for(lambda: self.admin.list_topics(timeout=1), 20)
         except AssertionError as trouble:
