@@ -3,6 +3,7 @@
  * submits the next job when the last is done. */
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 
 #include "base/loop.h"
 #include "base/memory.h"
@@ -15,6 +16,18 @@ struct mr_disk {
     int thread_count;
     pthread_t threads[];
 };
+
+/* A disk thread's own buffer; made when it is first asked for. */
+static _Thread_local void *scratch;
+
+void *mr_disk_scratch(void)
+{
+    if (scratch == NULL) {
+        scratch = aligned_alloc(4096, MR_DISK_SCRATCH_BYTES);
+        mr_assert(scratch != NULL);
+    }
+    return scratch;
+}
 
 static void job_done(struct mr_task *task)
 {
@@ -49,6 +62,8 @@ static void *thread_main(void *argument)
         pthread_mutex_lock(&disk->lock);
     }
     pthread_mutex_unlock(&disk->lock);
+    free(scratch);
+    scratch = NULL;
     return NULL;
 }
 

@@ -73,5 +73,8 @@ struct mr_job {
 struct mr_disk *mr_disk_new(int thread_count);
 void mr_disk_free(struct mr_disk *disk); /* finishes what is queued; accepts NULL */
 void mr_disk_submit(struct mr_disk *disk, struct mr_job *job); /* Thread: any */
+/* A buffer of this disk thread's own, aligned for direct transfers, until the job ends. Thread: disk. */
+enum { MR_DISK_SCRATCH_BYTES = 1 << 20 };
+void *mr_disk_scratch(void);
 
 #endif

@@ -1,13 +1,20 @@
 /* base/memory.c: heap, arenas and counted bytes. The one place that calls the system's allocator:
  * when it has nothing left, the process ends with a sentence, so that no caller handles NULL.
  *
- * An arena is a list of blocks, newest first; each block is 16-aligned and so is everything in it. */
+ * An arena is a list of blocks, newest first; each block is 16-aligned and so is everything in it.
+ *
+ * Large counted bytes come and go at the rate of the data, and the kernel takes longer to clear a page
+ * than the data takes to pass through it: a few of each size are kept for the next one. */
 #include "base/memory.h"
 
+#include <link.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* ---- heap ---- */
@@ -182,11 +189,98 @@ mr_str mr_arena_printf(struct mr_arena *arena, const char *format, ...)
 
 /* ---- counted bytes ---- */
 
+enum {
+    POOL_BLOCK_BYTES = 64 << 10,
+    POOL_SIZES = 20, /* up to 1.25 MB; larger ones are rare */
+    POOL_BYTES_MAX = 8 << 20,
+};
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static const bool pooled = false; /* a use after the end must be seen */
+#else
+static const bool pooled = true;
+#endif
+union pool_item {
+    struct mr_bytes bytes;
+    union pool_item *next;
+};
+static struct {
+    pthread_mutex_t lock;
+    size_t bytes;
+    union pool_item *free[POOL_SIZES + 1];
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static union pool_item *pool_take(uint32_t blocks)
+{
+    pthread_mutex_lock(&pool.lock);
+    union pool_item *item = pool.free[blocks];
+    if (item != NULL) {
+        pool.free[blocks] = item->next;
+        pool.bytes -= (size_t)blocks * POOL_BLOCK_BYTES;
+    }
+    pthread_mutex_unlock(&pool.lock);
+    return item;
+}
+
+/* Takes one of another size than `but`, so that sizes of yesterday do not fill the pool for ever. */
+static union pool_item *pool_take_other(uint32_t but)
+{
+    for (uint32_t blocks = 1; blocks <= POOL_SIZES; blocks++) {
+        union pool_item *item = blocks == but ? NULL : pool_take(blocks);
+        if (item != NULL)
+            return item;
+    }
+    return NULL;
+}
+
+/* False: the pool is full. */
+static bool pool_put(union pool_item *item, uint32_t blocks)
+{
+    pthread_mutex_lock(&pool.lock);
+    bool room = pool.bytes + (size_t)blocks * POOL_BLOCK_BYTES <= POOL_BYTES_MAX;
+    if (room) {
+        item->next = pool.free[blocks];
+        pool.free[blocks] = item;
+        pool.bytes += (size_t)blocks * POOL_BLOCK_BYTES;
+    }
+    pthread_mutex_unlock(&pool.lock);
+    return room;
+}
+
+static void pool_give(union pool_item *item, uint32_t blocks)
+{
+    while (!pool_put(item, blocks)) {
+        union pool_item *other = pool_take_other(blocks);
+        free(other == NULL ? item : other);
+        if (other == NULL)
+            return;
+    }
+}
+
+static void pool_empty(void)
+{
+    for (uint32_t blocks = 1; blocks <= POOL_SIZES; blocks++) {
+        union pool_item *item;
+        while ((item = pool_take(blocks)) != NULL)
+            free(item);
+    }
+}
+
 struct mr_bytes *mr_bytes_new(size_t capacity)
 {
-    mr_assert(capacity <= SIZE_MAX - sizeof(struct mr_bytes));
-    struct mr_bytes *bytes = mr_alloc(sizeof(struct mr_bytes) + capacity);
+    mr_assert(capacity <= SIZE_MAX - sizeof(struct mr_bytes) - POOL_BLOCK_BYTES);
+    size_t size = sizeof(struct mr_bytes) + capacity;
+    size_t blocks = (size + POOL_BLOCK_BYTES - 1) / POOL_BLOCK_BYTES;
+    struct mr_bytes *bytes = NULL;
+    if (!pooled || size < POOL_BLOCK_BYTES || blocks > POOL_SIZES)
+        blocks = 0;
+    if (blocks > 0) {
+        bytes = (struct mr_bytes *)pool_take((uint32_t)blocks);
+        size = blocks * POOL_BLOCK_BYTES;
+    }
+    if (bytes == NULL)
+        bytes = mr_alloc(size);
     atomic_init(&bytes->refs, 1);
+    bytes->blocks = (uint32_t)blocks;
     bytes->length = capacity;
     bytes->capacity = capacity;
     return bytes;
@@ -218,6 +312,37 @@ void mr_bytes_unref(struct mr_bytes *bytes)
         return;
     uint32_t before = atomic_fetch_sub_explicit(&bytes->refs, 1, memory_order_acq_rel);
     mr_assert(before > 0);
-    if (before == 1)
+    if (before > 1)
+        return;
+    if (bytes->blocks > 0)
+        pool_give((union pool_item *)bytes, bytes->blocks);
+    else
         free(bytes);
+}
+
+/* ---- quiet ---- */
+
+/* Text is never written, so its pages can go: they come back from the page cache when they are needed. */
+static int text_release(struct dl_phdr_info *object, size_t size, void *context)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
+    (void)size;
+    (void)context;
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+        if (part->p_type != PT_LOAD || (part->p_flags & PF_X) == 0 || (part->p_flags & PF_W) != 0)
+            continue;
+        uintptr_t from = (object->dlpi_addr + part->p_vaddr + page) & ~page;
+        uintptr_t to = (object->dlpi_addr + part->p_vaddr + part->p_memsz) & ~page;
+        if (to > from)
+            madvise((void *)from, to - from, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void mr_memory_settle(void)
+{
+    pool_empty();
+    malloc_trim(0);
+    dl_iterate_phdr(text_release, NULL);
 }

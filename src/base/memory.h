@@ -59,7 +59,8 @@ mr_str mr_arena_printf(struct mr_arena *arena, const char *format, ...)
 /* ---- counted bytes: written by their maker, immutable once a second holder exists ---- */
 struct mr_bytes {
     _Atomic uint32_t refs;
-    size_t length; /* bytes in use; the maker may lower it */
+    uint32_t blocks; /* size in the pool of large ones; 0: not of the pool */
+    size_t length;   /* bytes in use; the maker may lower it */
     size_t capacity;
     uint8_t data[];
 };
@@ -69,5 +70,9 @@ struct mr_bytes *mr_bytes_ref(struct mr_bytes *bytes); /* Thread: any */
 /* Whether the caller's reference is the only one: then it may write again. */
 bool mr_bytes_alone(const struct mr_bytes *bytes);
 void mr_bytes_unref(struct mr_bytes *bytes); /* accepts NULL. Thread: any */
+
+/* Gives back what is held for later: the pool of large counted bytes, the heap's free ends, and pages of
+ * program text that only starting needed. For when things have become quiet. Thread: any */
+void mr_memory_settle(void);
 
 #endif

@@ -74,3 +74,19 @@ STORY("an arena gives no block to allocations of nothing")
     expect_int(arena.bytes, bytes);
     mr_arena_fini(&arena);
 }
+
+STORY("large counted bytes are used again, and settling gives back only what nobody holds")
+{
+    struct mr_bytes *kept = mr_bytes_new(300000);
+    memset(kept->data, 7, 300000);
+    for (size_t size = 60000; size < 2000000; size += 50000) {
+        struct mr_bytes *bytes = mr_bytes_new(size);
+        expect_int(bytes->capacity, size);
+        expect(mr_bytes_alone(bytes));
+        memset(bytes->data, 1, size);
+        mr_bytes_unref(bytes);
+    }
+    mr_memory_settle();
+    expect_int(kept->data[0] + kept->data[299999], 14);
+    mr_bytes_unref(kept);
+}

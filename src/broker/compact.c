@@ -368,6 +368,7 @@ static mr_err outputs_swap(struct compaction *work)
 static mr_err slice_read(struct compaction *work, struct mr_bytes **bytes)
 {
     struct source *source = &work->sources.items[work->at];
+    struct broker_segment_file file;
     uint32_t next = work->position;
     mr_err err;
 
@@ -376,8 +377,9 @@ static mr_err slice_read(struct compaction *work, struct mr_bytes **bytes)
         if (work->fd < 0)
             return mr_fail(mr_err_from_errno(errno), "%s: %s", source->path, strerror(errno));
     }
-    err = broker_segment_read(work->fd, source->path, work->position, source->bytes, 0, INT64_MAX,
-                              SLICE_BYTES, bytes, &next);
+    file = (struct broker_segment_file){work->fd, -1, source->path};
+    err = broker_segment_read(&file, work->position, source->bytes, 0, INT64_MAX, SLICE_BYTES,
+                              bytes, &next);
     work->position = next;
     return err;
 }
@@ -496,7 +498,7 @@ static void segments_swap(struct compaction *work)
         struct output *output = &work->outputs.items[i];
         struct broker_segment *fresh = mr_new(struct broker_segment);
         fresh->facts = output->facts;
-        fresh->fd = -1;
+        fresh->fd = fresh->fd_direct = -1;
         fresh->written = output->facts.bytes;
         fresh->cleaned = true;
         broker_index_init(&fresh->index, 0);

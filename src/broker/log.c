@@ -21,6 +21,9 @@ enum {
     WRITE_BATCHES_MAX = 512,
     WRITE_BYTES_MAX = 16 << 20,
     PIECE_COPY_BYTES = 2048, /* smaller batches are sent as one copy */
+    DIRECT_ALIGN = 4096,
+    DIRECT_BYTES_MIN = 256 << 10, /* what a direct write costs pays from here on */
+    READ_DIRECT_FROM = 128 << 10, /* readers that want so much at once may go past the page cache */
 };
 
 /* One visit of a disk thread: a write, a sync, or both. */
@@ -29,8 +32,8 @@ struct log_io {
     struct mr_task written_task;
     struct broker_log *log;
     struct broker_segment *segment;
-    int fd;
-    bool opened, made, write, sync;
+    int fd, fd_direct;
+    bool opened, opened_direct, made, write, sync, direct;
     uint32_t position, bytes, batches;
     int64_t write_end, sync_end; /* offsets reached */
     mr_err write_err, sync_err;
@@ -49,7 +52,7 @@ struct broker_segment *broker_log_segment_new(struct broker_log *log, int64_t ba
 
     segment->facts = (struct broker_segment_facts){
         .base = base, .end = base, .time_max = -1, .time_max_offset = -1, .made_ms = made_ms};
-    segment->fd = -1;
+    segment->fd = segment->fd_direct = -1;
     broker_index_init(&segment->index, (uint32_t)log->config->index_interval_bytes);
     *mr_array_add(&log->segments) = segment;
     return segment;
@@ -60,6 +63,7 @@ void broker_log_segment_free(struct broker_segment *segment)
     if (segment == NULL)
         return;
     mr_fd_close(segment->fd);
+    mr_fd_close(segment->fd_direct);
     broker_index_fini(&segment->index);
     mr_free(segment);
 }
@@ -331,27 +335,97 @@ static mr_err io_open(struct log_io *io)
     return io->made ? mr_folder_sync(io->folder) : MR_OK;
 }
 
-static mr_err io_write(struct log_io *io)
+static mr_err io_failed(const struct log_io *io)
 {
-    struct iovec *iov = io->iov;
-    int left = io->iov_count;
-    off_t at = io->position;
+    return mr_fail(mr_err_from_errno(errno), "%s: %s", io->path, strerror(errno));
+}
 
+/* Moves on by `bytes` in what is left to write. */
+static void io_advance(struct iovec **iov, int *left, size_t bytes)
+{
+    for (; *left > 0 && bytes >= (*iov)->iov_len; (*iov)++, (*left)--)
+        bytes -= (*iov)->iov_len;
+    if (*left > 0) {
+        (*iov)->iov_base = (char *)(*iov)->iov_base + bytes;
+        (*iov)->iov_len -= bytes;
+    }
+}
+
+static mr_err io_write_cached(struct log_io *io, struct iovec *iov, int left, off_t at)
+{
     while (left > 0) {
         ssize_t put = pwritev(io->fd, iov, left, at);
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0)
-            return mr_fail(mr_err_from_errno(errno), "%s: %s", io->path, strerror(errno));
+            return io_failed(io);
         at += put;
-        for (; left > 0 && (size_t)put >= iov->iov_len; iov++, left--)
-            put -= (ssize_t)iov->iov_len;
-        if (left > 0) {
-            iov->iov_base = (char *)iov->iov_base + put;
-            iov->iov_len -= (size_t)put;
-        }
+        io_advance(&iov, &left, (size_t)put);
     }
     return MR_OK;
+}
+
+/* Takes `bytes` off the front of what is left to write. */
+static void io_gather(struct iovec **iov, int *left, uint8_t *into, size_t bytes)
+{
+    while (bytes > 0) {
+        size_t part = bytes < (*iov)->iov_len ? bytes : (*iov)->iov_len;
+        memcpy(into, (*iov)->iov_base, part);
+        into += part;
+        bytes -= part;
+        io_advance(iov, left, part);
+    }
+}
+
+/* Much that must be on the disk anyway passes by the page cache, where every new page would cost several
+ * times what the rest of an append does. The ends that fill no whole block go through it: the file is never longer than what it
+ * holds, and no byte is written by both ways without the other being told by the kernel. */
+static mr_err io_write_direct(struct log_io *io)
+{
+    struct iovec *iov = io->iov;
+    int left = io->iov_count;
+    uint8_t *scratch = mr_disk_scratch();
+    off_t at = io->position, end = at + io->bytes;
+    size_t head = (size_t)(-at & (DIRECT_ALIGN - 1));
+
+    if (head > 0) {
+        io_gather(&iov, &left, scratch, head);
+        mr_err err = mr_write_all(io->fd, scratch, head, at);
+        if (err != MR_OK)
+            return err;
+        at += (off_t)head;
+    }
+    while (end - at >= DIRECT_ALIGN) {
+        size_t bytes = (size_t)(end - at) & ~(size_t)(DIRECT_ALIGN - 1), put = 0;
+        if (bytes > MR_DISK_SCRATCH_BYTES)
+            bytes = MR_DISK_SCRATCH_BYTES;
+        io_gather(&iov, &left, scratch, bytes);
+        while (put < bytes) {
+            ssize_t part = pwrite(io->fd_direct, scratch + put, bytes - put, at + (off_t)put);
+            if (part < 0 && errno == EINTR)
+                continue;
+            if (part < 0 && errno == EINVAL) /* not on this file system, or not at such places */
+                part = pwrite(io->fd, scratch + put, bytes - put, at + (off_t)put);
+            if (part < 0)
+                return io_failed(io);
+            if (part < DIRECT_ALIGN)
+                return mr_fail(MR_FULL, "%s: no room", io->path);
+            put += (size_t)part & ~(size_t)(DIRECT_ALIGN - 1);
+        }
+        at += (off_t)bytes;
+    }
+    return io_write_cached(io, iov, left, at);
+}
+
+static mr_err io_write(struct log_io *io)
+{
+    if (io->direct && io->fd_direct < 0) {
+        io->fd_direct = open(io->path, O_RDWR | O_DIRECT | O_CLOEXEC);
+        io->opened_direct = io->fd_direct >= 0; /* a file system may refuse it */
+    }
+    if (io->direct && io->fd_direct >= 0)
+        return io_write_direct(io);
+    return io_write_cached(io, io->iov, io->iov_count, io->position);
 }
 
 static void io_note_why(struct log_io *io)
@@ -399,6 +473,11 @@ static void log_fail(struct broker_log *log, mr_err err, const char *why)
  * write still needs this one. */
 static void io_adopt_fd(struct log_io *io)
 {
+    if (io->opened_direct && io->segment->fd_direct < 0)
+        io->segment->fd_direct = io->fd_direct;
+    else if (io->opened_direct)
+        mr_fd_close(io->fd_direct);
+    io->opened_direct = false;
     if (!io->opened)
         return;
     io->opened = false;
@@ -482,6 +561,7 @@ static struct log_io *io_new(struct broker_log *log, struct broker_segment *segm
     io->log = log;
     io->segment = segment;
     io->fd = segment->fd;
+    io->fd_direct = segment->fd_direct;
     io->made = segment->written == 0;
     broker_segment_path(mr_str_from(log->folder), segment->facts.base, ".log", io->path);
     snprintf(io->folder, sizeof(io->folder), "%s", log->folder);
@@ -510,6 +590,7 @@ static struct log_io *io_for_write(struct broker_log *log)
     io->position = recent_at(log, from)->position;
     io->bytes = (uint32_t)bytes;
     io->batches = count;
+    io->direct = bytes >= DIRECT_BYTES_MIN && !log->storage->page_cache;
     for (uint32_t i = 0; i < count; i++) {
         const struct broker_recent *recent = recent_at(log, from + i);
         struct iovec *last = io->iov_count > 0 ? &io->iov[io->iov_count - 1] : NULL;
@@ -667,7 +748,8 @@ static void plan_begin(struct broker_log *log, struct broker_segment *segment,
     plan->limit = segment->written < segment->facts.bytes ? segment->written : segment->facts.bytes;
     plan->indexed = active;
     plan->fd = segment->fd;
-    plan->opened = false;
+    plan->fd_direct = segment->fd_direct;
+    plan->opened = plan->opened_direct = false;
     plan->bytes = NULL;
     plan->err = MR_OK;
     snprintf(plan->path, sizeof(plan->path), "%s", log->folder);
@@ -681,7 +763,7 @@ bool broker_log_plan_offset(struct broker_log *log, int64_t offset, int64_t unti
 {
     struct broker_segment *segment = NULL;
 
-    *plan = (struct broker_log_plan){.fd = -1};
+    *plan = (struct broker_log_plan){.fd = -1, .fd_direct = -1};
     for (size_t i = log->segments.count; i-- > 0 && segment == NULL;)
         if (log->segments.items[i]->facts.base <= offset)
             segment = log->segments.items[i];
@@ -712,7 +794,7 @@ bool broker_log_plan_offset(struct broker_log *log, int64_t offset, int64_t unti
 bool broker_log_plan_time(struct broker_log *log, int64_t time, int64_t until,
                           struct broker_log_plan *plan)
 {
-    *plan = (struct broker_log_plan){.fd = -1};
+    *plan = (struct broker_log_plan){.fd = -1, .fd_direct = -1};
     for (size_t i = 0; i < log->segments.count; i++) {
         struct broker_segment *segment = log->segments.items[i];
         if (segment->facts.time_max < time || segment->facts.end <= log->start)
@@ -762,7 +844,7 @@ static void plan_fit(struct broker_log_plan *plan)
 }
 
 /* Moves on to the batch that has a timestamp at or after the one wanted. */
-static void plan_seek_time(struct broker_log_plan *plan, const char *path)
+static void plan_seek_time(struct broker_log_plan *plan, const struct broker_segment_file *file)
 {
     while (plan->err == MR_OK && plan->bytes != NULL) {
         struct broker_batch batch;
@@ -772,14 +854,14 @@ static void plan_seek_time(struct broker_log_plan *plan, const char *path)
         mr_bytes_unref(plan->bytes);
         plan->bytes = NULL;
         plan->offset = batch.last + 1;
-        plan->err = broker_segment_read(plan->fd, path, plan->next_position, plan->limit,
-                                        plan->offset, plan->until, 1, &plan->bytes,
-                                        &plan->next_position);
+        plan->err = broker_segment_read(file, plan->next_position, plan->limit, plan->offset,
+                                        plan->until, 1, &plan->bytes, &plan->next_position);
     }
 }
 
 void broker_log_plan_run(struct broker_log_plan *plan)
 {
+    struct broker_segment_file file;
     struct broker_batch batch;
     char path[BROKER_PATH_BYTES];
     size_t at = 0;
@@ -795,11 +877,15 @@ void broker_log_plan_run(struct broker_log_plan *plan)
         plan->opened = true;
         plan_fit(plan);
     }
-    plan->err = broker_segment_read(plan->fd, path, plan->position, plan->limit, plan->offset,
-                                    plan->until, plan->bytes_max, &plan->bytes,
-                                    &plan->next_position);
+    if (plan->fd_direct < 0 && plan->bytes_max >= READ_DIRECT_FROM) {
+        plan->fd_direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+        plan->opened_direct = plan->fd_direct >= 0;
+    }
+    file = (struct broker_segment_file){plan->fd, plan->fd_direct, path};
+    plan->err = broker_segment_read(&file, plan->position, plan->limit, plan->offset, plan->until,
+                                    plan->bytes_max, &plan->bytes, &plan->next_position);
     if (plan->by_time)
-        plan_seek_time(plan, path);
+        plan_seek_time(plan, &file);
     plan->next_offset = -1;
     while (plan->bytes != NULL &&
            broker_batch_read(plan->bytes->data + at, plan->bytes->length - at, &batch) == MR_OK) {
@@ -817,6 +903,10 @@ void broker_log_plan_finish(struct broker_log_plan *plan)
         segment->fd = plan->fd;
     else if (plan->opened)
         mr_fd_close(plan->fd);
+    if (plan->opened_direct && segment->fd_direct < 0 && !segment->gone)
+        segment->fd_direct = plan->fd_direct;
+    else if (plan->opened_direct)
+        mr_fd_close(plan->fd_direct);
     if (plan->bytes != NULL && !plan->by_time) {
         log->hints[log->hint_next] = (struct broker_hint){plan->next_offset, segment->facts.base,
                                                           plan->next_position};

@@ -20,6 +20,7 @@ struct broker_segment {
     struct broker_segment_facts facts;
     struct broker_index index; /* of the newest; a closed segment's is in its file */
     int fd;                    /* -1: not open */
+    int fd_direct;             /* past the page cache; -1: not open */
     uint32_t written;          /* bytes in the file */
     int users;                 /* jobs that work on it */
     bool gone;                 /* freed with its last user */
@@ -152,8 +153,8 @@ struct broker_log_plan {
     bool indexed; /* position is as good as an index gives */
     bool by_time;
     size_t bytes_max;
-    int fd;
-    bool opened;
+    int fd, fd_direct;
+    bool opened, opened_direct;
     char path[BROKER_PATH_BYTES];
     /* results */
     mr_err err;

@@ -265,6 +265,33 @@ STORY("the budget pushes old batches out of memory, and they are read from the d
     mr_bytes_unref(bytes);
 }
 
+STORY("much at once goes to the disk past the page cache, and is read back whole")
+{
+    struct bench b;
+    char value[60001] = "";
+    int64_t next = 0;
+    given_log(t, &b);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 12; i++) {
+            memset(value, 'a' + i, sizeof(value) - 1);
+            value[40000 + 1234 * i] = '\0'; /* ends fall anywhere in a block */
+            appends(&b, "k", value, 1);
+        }
+        syncs(&b);
+    }
+    b.storage.recent_bytes_max = 1;
+    broker_storage_remember(&b.storage, b.log, 0);
+    while (next < 36) {
+        int64_t from = next;
+        struct mr_bytes *bytes = reads_from_disk(&b, from, 300000, &next);
+        expect(bytes != NULL && next > from);
+        mr_bytes_unref(bytes);
+    }
+    is_killed(&b);
+    opens(&b, false); /* reads every batch against its checksum */
+    expect_int(b.log->end, 36);
+}
+
 STORY("an orderly stop and start keeps everything, and reads nothing again")
 {
     struct bench b;

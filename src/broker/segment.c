@@ -7,13 +7,16 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     SCAN_CHUNK = 1 << 18,
     READ_HEADER_CHUNK = 1 << 16,
-    SAVE_MAGIC = 0x4d524958, /* "MRIX" */
+    READ_DIRECT_BYTES_MIN = 128 << 10,
+    READ_CACHED_BYTES_MAX = 4 << 20, /* looked up in the page cache */
+    SAVE_MAGIC = 0x4d524958,         /* "MRIX" */
     SAVE_FORMAT = 1,
     SAVE_BYTES_MAX = 1 << 20,
 };
@@ -331,25 +334,86 @@ out:
 
 /* ---- reading for a fetch ---- */
 
-/* Finds the batch that holds `offset`; MR_NOT_FOUND when it lies at or behind the limits. */
-static mr_err read_find(struct window *window, int fd, const char *path, uint32_t *position,
-                        uint32_t limit, int64_t offset, int64_t until, struct broker_batch *batch)
+/* Whether the page cache holds all of it. */
+static bool is_cached(int fd, uint64_t from, uint64_t to)
 {
+    unsigned char pages[READ_CACHED_BYTES_MAX / 4096 + 2];
+    size_t count = (size_t)((to - from + 4095) / 4096);
+    bool all = true;
+    void *map;
+
+    if (count > sizeof(pages))
+        return false;
+    map = mmap(NULL, to - from, PROT_READ, MAP_SHARED, fd, (off_t)from);
+    if (map == MAP_FAILED)
+        return true;
+    if (mincore(map, to - from, pages) == 0)
+        for (size_t i = 0; i < count && all; i++)
+            all = (pages[i] & 1) != 0;
+    munmap(map, to - from);
+    return all;
+}
+
+/* By whole blocks into this thread's scratch, and from there to where it is wanted. */
+static mr_err read_direct(const struct broker_segment_file *file, uint8_t *into, size_t length,
+                          uint64_t position)
+{
+    uint8_t *scratch = mr_disk_scratch();
+
+    while (length > 0) {
+        uint64_t from = position & ~(uint64_t)4095;
+        size_t skip = (size_t)(position - from), want = (skip + length + 4095) & ~(size_t)4095;
+        ssize_t got;
+        if (want > MR_DISK_SCRATCH_BYTES)
+            want = MR_DISK_SCRATCH_BYTES;
+        got = pread(file->fd_direct, scratch, want, (off_t)from);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 || (size_t)got <= skip) /* not at such places, or shorter than it was */
+            return mr_read_all(file->fd, into, length, (int64_t)position);
+        got -= (ssize_t)skip;
+        if ((size_t)got > length)
+            got = (ssize_t)length;
+        memcpy(into, scratch + skip, (size_t)got);
+        into += got;
+        length -= (size_t)got;
+        position += (uint64_t)got;
+    }
+    return MR_OK;
+}
+
+static mr_err read_bytes(const struct broker_segment_file *file, uint8_t *into, size_t length,
+                         uint64_t position)
+{
+    uint64_t from = position & ~(uint64_t)4095;
+
+    if (file->fd_direct < 0 || length < READ_DIRECT_BYTES_MIN ||
+        is_cached(file->fd, from, position + length))
+        return mr_read_all(file->fd, into, length, (int64_t)position);
+    return read_direct(file, into, length, position);
+}
+
+/* Finds the batch that holds `offset`; MR_NOT_FOUND when it lies at or behind the limits. */
+static mr_err read_find(const struct broker_segment_file *file, uint32_t *position, uint32_t limit,
+                        int64_t offset, int64_t until, struct broker_batch *batch)
+{
+    struct window window = {mr_alloc(READ_HEADER_CHUNK), READ_HEADER_CHUNK, 0, *position};
     const uint8_t *data = NULL;
+    mr_err err = MR_NOT_FOUND;
 
     while (*position < limit) {
-        mr_err err = window_batch(window, fd, path, *position, batch, &data);
+        err = window_batch(&window, file->fd, file->path, *position, batch, &data);
         if (err == MR_NOT_FOUND)
-            return mr_fail(MR_CORRUPT, "%s: no whole batch at byte %u", path, *position);
-        if (err != MR_OK)
-            return err;
-        if (batch->base >= until)
-            return MR_NOT_FOUND;
-        if (batch->last >= offset)
-            return MR_OK;
+            err = mr_fail(MR_CORRUPT, "%s: no whole batch at byte %u", file->path, *position);
+        else if (err == MR_OK && batch->base >= until)
+            err = MR_NOT_FOUND;
+        if (err != MR_OK || batch->last >= offset)
+            break;
         *position += batch->bytes;
+        err = MR_NOT_FOUND;
     }
-    return MR_NOT_FOUND;
+    mr_free(window.data);
+    return err;
 }
 
 /* Bytes of whole batches at the front of `data` that start before `until`, at most `bytes_max`. */
@@ -364,37 +428,51 @@ static uint32_t whole_batches(const uint8_t *data, size_t length, int64_t until,
     return taken;
 }
 
-mr_err broker_segment_read(int fd, const char *path, uint32_t position, uint32_t limit,
-                           int64_t offset, int64_t until, size_t bytes_max, struct mr_bytes **out,
-                           uint32_t *next)
+/* `position` is most often where the last read ended, and the batch wanted begins there. */
+static bool read_begins(const struct mr_bytes *bytes, int64_t offset, int64_t until)
 {
-    struct window window = {mr_alloc(READ_HEADER_CHUNK), READ_HEADER_CHUNK, 0, position};
+    struct broker_batch first;
+    return broker_batch_read(bytes->data, bytes->length, &first) == MR_OK && first.last >= offset &&
+           first.base < until;
+}
+
+mr_err broker_segment_read(const struct broker_segment_file *file, uint32_t position,
+                           uint32_t limit, int64_t offset, int64_t until, size_t bytes_max,
+                           struct mr_bytes **out, uint32_t *next)
+{
     struct broker_batch first = {0};
     struct mr_bytes *bytes = NULL;
-    size_t want;
-    mr_err err = read_find(&window, fd, path, &position, limit, offset, until, &first);
+    mr_err err = MR_OK;
 
-    if (err == MR_NOT_FOUND) {
-        *out = NULL;
-        *next = position;
-        err = MR_OK;
-        goto out;
+    for (int tries = 0; tries < 2; tries++) {
+        size_t want = first.bytes > bytes_max ? first.bytes : bytes_max;
+        if (want > limit - position)
+            want = limit - position;
+        if (want == 0)
+            break;
+        bytes = mr_bytes_new(want);
+        err = read_bytes(file, bytes->data, want, position);
+        if (err != MR_OK)
+            goto out;
+        if (tries == 1 || read_begins(bytes, offset, until))
+            break;
+        mr_bytes_unref(bytes);
+        bytes = NULL;
+        err = read_find(file, &position, limit, offset, until, &first);
+        if (err == MR_NOT_FOUND)
+            break;
+        if (err != MR_OK)
+            goto out;
     }
-    if (err != MR_OK)
-        goto out;
-    want = first.bytes > bytes_max ? first.bytes : bytes_max;
-    if (want > limit - position)
-        want = limit - position;
-    bytes = mr_bytes_new(want);
-    err = mr_read_all(fd, bytes->data, want, position);
-    if (err != MR_OK)
-        goto out;
-    bytes->length = whole_batches(bytes->data, want, until, bytes_max);
-    *next = position + (uint32_t)bytes->length;
+    err = MR_OK;
+    *next = position;
+    if (bytes != NULL) {
+        bytes->length = whole_batches(bytes->data, bytes->length, until, bytes_max);
+        *next = position + (uint32_t)bytes->length;
+    }
     *out = bytes;
     bytes = NULL;
 out:
     mr_bytes_unref(bytes);
-    mr_free(window.data);
     return err;
 }

@@ -63,11 +63,17 @@ mr_err broker_segment_save(mr_str folder, const struct broker_segment_facts *fac
                            const struct broker_index *index);
 mr_err broker_segment_load(mr_str folder, int64_t base, struct broker_segment_facts *facts,
                            struct broker_index *index);
+/* An open segment. With `fd_direct` (opened with O_DIRECT; -1: none) what the page cache has not is read
+ * past it: a page that is read once costs more than the read. */
+struct broker_segment_file {
+    int fd, fd_direct;
+    const char *path; /* for sentences */
+};
 /* Whole batches from the one that holds `offset` on, up to `limit` (a position) and `bytes_max`, at
  * least one batch; none whose first offset is >= `until`. Starts at `position`, at or before the
  * batch wanted. *next is the position behind the last batch given. *out may be NULL: nothing there. */
-mr_err broker_segment_read(int fd, const char *path, uint32_t position, uint32_t limit,
-                           int64_t offset, int64_t until, size_t bytes_max, struct mr_bytes **out,
-                           uint32_t *next);
+mr_err broker_segment_read(const struct broker_segment_file *file, uint32_t position,
+                           uint32_t limit, int64_t offset, int64_t until, size_t bytes_max,
+                           struct mr_bytes **out, uint32_t *next);
 
 #endif

@@ -12,6 +12,7 @@ enum {
     RETAIN_US = 60 * 1000 * 1000,
     SPACE_US = 5 * 1000 * 1000,
     IDLE_FILE_US = 60 * 1000 * 1000,
+    QUIET_US = 60 * 1000 * 1000, /* without an append: memory is given back */
     CHECKPOINT_LOG_BYTES = 32 << 20,
     PRODUCER_EXPIRY_MS = 24 * 3600 * 1000,
 };
@@ -84,6 +85,8 @@ void broker_storage_remember(struct broker_storage *storage, struct broker_log *
     if (bytes > 0) {
         recent_push(storage, log);
         storage->recent_bytes += broker_storage_cost(bytes);
+        storage->appended_us = mr_loop_now_us(storage->loop);
+        storage->settled = false;
     }
     while (storage->recent_bytes > storage->recent_bytes_max && storage->recent_count > 0) {
         struct broker_log *oldest = storage->recent[storage->recent_head];
@@ -180,6 +183,31 @@ static void space_check(struct broker_storage *storage)
     mr_disk_submit(storage->disk, &space->job);
 }
 
+static void settle_work(struct mr_job *job)
+{
+    (void)job;
+    mr_memory_settle();
+}
+
+static void settle_done(struct mr_job *job)
+{
+    mr_free(job);
+}
+
+/* Lets go of what is kept for readers of the latest and for the next append. */
+static void settle(struct broker_storage *storage)
+{
+    struct mr_job *job = mr_new(struct mr_job);
+    size_t bytes_max = storage->recent_bytes_max;
+
+    storage->recent_bytes_max = 0;
+    broker_storage_remember(storage, NULL, 0);
+    storage->recent_bytes_max = bytes_max;
+    storage->settled = true;
+    *job = (struct mr_job){settle_work, settle_done, storage->loop, {0}};
+    mr_disk_submit(storage->disk, job);
+}
+
 void broker_storage_round(struct broker_storage *storage)
 {
     int64_t now_us = mr_loop_now_us(storage->loop), now_ms = broker_storage_now_ms(storage);
@@ -203,6 +231,8 @@ void broker_storage_round(struct broker_storage *storage)
         broker_producers_expire(&log->producers, now_ms - PRODUCER_EXPIRY_MS);
     }
     broker_compact_round(storage);
+    if (!storage->settled && now_us - storage->appended_us >= QUIET_US)
+        settle(storage);
 }
 
 static void tick(struct mr_timer *timer)
@@ -215,6 +245,7 @@ static void tick(struct mr_timer *timer)
 void broker_storage_start(struct broker_storage *storage)
 {
     storage->tick.run = tick;
+    settle(storage);
     storage->retained_us = mr_loop_now_us(storage->loop) - RETAIN_US + 5 * ROUND_US;
     space_check(storage);
     mr_timer_start(storage->loop, &storage->tick, ROUND_US);

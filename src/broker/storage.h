@@ -18,8 +18,8 @@ struct broker_storage {
     struct broker_log *dirty;
     struct mr_task turn_end;
     struct mr_timer tick;
-    int64_t retained_us, space_us;
-    bool space_checking;
+    int64_t retained_us, space_us, appended_us;
+    bool space_checking, settled; /* settled: nothing is held for the next append */
     int compactions;
     struct mr_counter *log_bytes, *bytes_in, *bytes_out, *records_in, *requests, *errors,
         *connections;

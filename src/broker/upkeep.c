@@ -169,9 +169,11 @@ void broker_upkeep_idle(struct broker_log *log, int64_t before_us)
 {
     for (size_t i = 0; i < log->segments.count; i++) {
         struct broker_segment *segment = log->segments.items[i];
-        if (segment->fd < 0 || segment->users > 0 || segment->used_us >= before_us)
+        if ((segment->fd < 0 && segment->fd_direct < 0) || segment->users > 0 ||
+            segment->used_us >= before_us)
             continue;
         mr_fd_close(segment->fd);
-        segment->fd = -1;
+        mr_fd_close(segment->fd_direct);
+        segment->fd = segment->fd_direct = -1;
     }
 }
