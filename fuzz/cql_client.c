@@ -16,7 +16,8 @@ static mr_err server_frame(struct net_conn *conn, mr_str seen, size_t *total)
     return MR_OK;
 }
 
-/* Whatever comes first is STARTUP: READY; whatever is next gets the input. */
+/* Whatever comes first is STARTUP: READY; then the client asks about the cluster, in two frames, and is
+ * told nothing; whatever is next gets the input. */
 static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
 {
     mr_assert(owner != NULL && frame.length > 0);
@@ -24,6 +25,15 @@ static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_s
         struct mr_buf *out = net_out(conn);
         cql_frame_end(out,
                       cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, 0, 0, CQL_OPCODE_READY));
+    } else if (frames == 2) {
+        struct mr_buf *out = net_out(conn);
+        for (int16_t stream = 0; stream < 2; stream++) {
+            size_t begin = cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, 0, stream,
+                                           CQL_OPCODE_ERROR);
+            mr_buf_be32(out, CQL_ERROR_SERVER);
+            cql_write_string(out, MR_STR("nobody knows"));
+            cql_frame_end(out, begin);
+        }
     } else {
         net_send(conn, answer.data, answer.length);
     }

@@ -9,114 +9,25 @@
  * repeat is copied from; the chunk lives until all its calls are told.
  *
  * A link (one connection): RESTING --timer--> CONNECTING --opened--> STARTING --READY--> OPEN;
- * closed from anywhere --> RESTING, with back-off, and the next address. */
-#include "cql/client.h"
-
-#include "net/net.h"
+ * closed from anywhere --> RESTING, with back-off; a contact link then tries the next address.
+ * Which link has a call, and how much a node is given at once: topology.c. */
+#include "cql/session.h"
 
 enum {
     PORT = 9042,
     LINKS = 2,
-    LINKS_MAX = 16,
-    ADDRESSES_MAX = 16,
-    STREAMS = 2048, /* under way on one connection */
-    BURST = 64,     /* calls in a row on one link */
     CHUNK_BYTES = 65536,
     BYTES_MAX = 4 << 20,
     TIMEOUT_MS = 10000,
     SWEEP_US = 250000,
-    BACKOFF_MS_MIN = 100,
-    BACKOFF_MS_MAX = 10000,
     REST_MS_MIN = 50,
     REST_MS_MAX = 2000,
     BODY_AT = CQL_HEADER_BYTES,
 };
 
-struct call {
-    struct call *next, *previous;
-    struct mr_bytes *chunk;
-    size_t offset, length; /* of the frame in the chunk */
-    int64_t since_us;      /* sent, or begun to wait */
-    cql_done *done;
-    void *context;
-    struct cql_prepared *prepared; /* of EXECUTE, and of PREPARE */
-    struct link *wish;             /* the link that must have it, if it is open */
-    unsigned flags;
-    enum cql_opcode opcode;
-    int16_t stream;
-};
-
-struct call_list {
-    struct call *first, *last;
-};
-
-/* A chunk's open end: [sent, at) is encoded and not yet given to the connection. */
-struct chunk_end {
-    struct mr_bytes *chunk;
-    size_t at, sent;
-};
-
-enum link_state { LINK_RESTING, LINK_CONNECTING, LINK_STARTING, LINK_OPEN };
-
-struct link {
-    struct cql_client *client;
-    struct net_conn *conn;
-    enum link_state state;
-    struct mr_timer timer;
-    int64_t backoff_ms, heard_us;
-    size_t address_at;
-    struct chunk_end out;
-    struct call *streams[STREAMS];
-    int16_t free_streams[STREAMS];
-    size_t free_count;
-    struct call_list sent; /* oldest first */
-};
-
-struct prepare_wait {
-    cql_prepare_done *done;
-    void *context;
-};
-
-struct cql_prepared {
-    struct cql_client *client;
-    mr_str statement, id; /* id empty: not prepared yet */
-    struct mr_arena arena;
-    struct cql_metadata variables;
-    bool asking;
-    struct call_list waiting;                    /* until it is prepared again */
-    MR_ARRAY(struct prepare_wait) prepare_waits; /* until it is prepared at all */
-};
-
-struct refusal;
-
-struct cql_client {
-    struct mr_loop *loop;
-    struct cql_client_options options;
-    char *user, *password;
-    struct net_address addresses[ADDRESSES_MAX];
-    size_t address_count;
-    struct link *links[LINKS_MAX];
-    size_t link_count, link_at, burst_left;
-    struct call_list waiting, resting;
-    struct chunk_end waiting_end;
-    struct mr_timer sweep, rest;
-    int64_t rest_ms;
-    struct mr_task turn_end;
-    struct refusal *refusals;
-    bool prepared_waits;    /* somebody asked for what is prepared already */
-    struct mr_map prepared; /* by statement */
-    struct mr_arena arena;  /* of one result's metadata */
-    struct call *spare;     /* calls to use again */
-    struct call orphan;     /* holds a stream whose call has been given up */
-    size_t pending, bytes_pending;
-    bool room_wanted, complained;
-    mr_err last_err;
-    char *last_why;
-};
-
 /* ---- lists and calls ---- */
 
-static void list_add(struct call_list *list, struct call *call)
+static void list_add(struct cql_call_list *list, struct cql_call *call)
 {
     call->next = NULL;
     call->previous = list->last;
@@ -127,7 +38,7 @@ static void list_add(struct call_list *list, struct call *call)
     list->last = call;
 }
 
-static void list_remove(struct call_list *list, struct call *call)
+static void list_remove(struct cql_call_list *list, struct cql_call *call)
 {
     if (call->previous != NULL)
         call->previous->next = call->next;
@@ -139,13 +50,13 @@ static void list_remove(struct call_list *list, struct call *call)
         list->last = call->previous;
 }
 
-static struct call *call_new(struct cql_client *client)
+static struct cql_call *call_new(struct cql_client *client)
 {
-    struct call *call = client->spare;
+    struct cql_call *call = client->spare;
     if (call == NULL)
-        return mr_new(struct call);
+        return mr_new(struct cql_call);
     client->spare = call->next;
-    *call = (struct call){0};
+    *call = (struct cql_call){0};
     return call;
 }
 
@@ -154,13 +65,12 @@ static void turn_end_ask(struct cql_client *client)
     mr_loop_at_turn_end(client->loop, &client->turn_end);
 }
 
-/* The end of a call that stands in no list. With an error the sentence is mr_why()'s. */
-static void call_tell(struct cql_client *client, struct call *call, mr_err err,
-                      const struct cql_result *result)
+void cql_client_tell(struct cql_client *client, struct cql_call *call, mr_err err,
+                     const struct cql_result *result)
 {
     cql_done *done = call->done;
     void *context = call->context;
-    client->pending--;
+    client->pending -= (call->flags & CQL_CALL_OWN) == 0;
     client->bytes_pending -= call->length;
     mr_bytes_unref(call->chunk);
     call->next = client->spare;
@@ -170,10 +80,10 @@ static void call_tell(struct cql_client *client, struct call *call, mr_err err,
     done(context, err, err == MR_OK ? result : NULL);
 }
 
-static void calls_free(struct call_list *list)
+static void calls_free(struct cql_call_list *list)
 {
     while (list->first != NULL) {
-        struct call *call = list->first;
+        struct cql_call *call = list->first;
         list->first = call->next;
         mr_bytes_unref(call->chunk);
         mr_free(call);
@@ -190,10 +100,15 @@ struct draft {
     mr_str statement, id;
     uint16_t consistency;
     const struct cql_request *request;
+    mr_str values; /* encoded already; data NULL: `request` does it */
 };
 
-static void values_write(struct mr_buf *out, const struct cql_request *request)
+static void values_write(struct mr_buf *out, const struct cql_request *request, mr_str values)
 {
+    if (values.data != NULL) {
+        mr_buf_str(out, values);
+        return;
+    }
     if (request->encode != NULL) {
         request->encode(request->row, out);
         return;
@@ -214,7 +129,7 @@ static void parameters_write(struct mr_buf *out, const struct draft *draft)
     mr_buf_u8(out, (uint8_t)flags);
     if (request->value_count > 0) {
         mr_buf_be16(out, request->value_count);
-        values_write(out, request);
+        values_write(out, request, draft->values);
     }
     if (request->page_size > 0)
         mr_buf_be32(out, (uint32_t)request->page_size);
@@ -227,24 +142,29 @@ static void parameters_write(struct mr_buf *out, const struct draft *draft)
 static void draft_write(struct mr_buf *out, const struct draft *draft)
 {
     size_t begin = cql_frame_begin(out, CQL_VERSION, 0, draft->stream, draft->opcode);
-    if (draft->opcode == CQL_OPCODE_EXECUTE)
+    if (draft->opcode == CQL_OPCODE_REGISTER) {
+        mr_buf_be16(out, 2);
+        cql_write_string(out, MR_STR("TOPOLOGY_CHANGE"));
+        cql_write_string(out, MR_STR("STATUS_CHANGE"));
+    } else if (draft->opcode == CQL_OPCODE_EXECUTE) {
         cql_write_short_bytes(out, draft->id);
-    else
+    } else {
         cql_write_long_string(out, draft->statement);
-    if (draft->opcode != CQL_OPCODE_PREPARE)
+    }
+    if (draft->opcode == CQL_OPCODE_EXECUTE || draft->opcode == CQL_OPCODE_QUERY)
         parameters_write(out, draft);
     cql_frame_end(out, begin);
 }
 
 /* Gives what is encoded to the connection. */
-static void link_flush(struct link *link)
+static void link_flush(struct cql_link *link)
 {
     if (link->out.at > link->out.sent && link->conn != NULL)
         net_send_bytes(link->conn, link->out.chunk, link->out.sent, link->out.at - link->out.sent);
     link->out.sent = link->out.at;
 }
 
-static void chunk_renew(struct chunk_end *end, struct link *link, size_t bytes)
+static void chunk_renew(struct cql_chunk_end *end, struct cql_link *link, size_t bytes)
 {
     if (link != NULL)
         link_flush(link);
@@ -254,8 +174,8 @@ static void chunk_renew(struct chunk_end *end, struct link *link, size_t bytes)
 }
 
 /* Encodes at the open end, in a larger chunk when this one has not enough room. */
-static mr_err draft_place(struct chunk_end *end, struct link *link, const struct draft *draft,
-                          struct call *call)
+static mr_err draft_place(struct cql_chunk_end *end, struct cql_link *link,
+                          const struct draft *draft, struct cql_call *call)
 {
     size_t wish = CHUNK_BYTES;
     for (;;) {
@@ -282,7 +202,7 @@ static mr_err draft_place(struct chunk_end *end, struct link *link, const struct
 }
 
 /* Copies an encoded call to a link's open end, with its stream and the statement's present id. */
-static void call_copy(struct link *link, struct call *call)
+static void call_copy(struct cql_link *link, struct cql_call *call)
 {
     const uint8_t *from = call->chunk->data + call->offset;
     size_t old_length = call->length, skip = 0;
@@ -313,42 +233,37 @@ static void call_copy(struct link *link, struct call *call)
 
 /* ---- sending ---- */
 
-/* A link with a free stream, BURST calls on one before the next. */
-static struct link *link_pick(struct cql_client *client)
-{
-    if (client->burst_left == 0) {
-        client->burst_left = BURST;
-        client->link_at = (client->link_at + 1) % client->link_count;
-    }
-    for (size_t i = 0; i < client->link_count; i++) {
-        struct link *link = client->links[(client->link_at + i) % client->link_count];
-        if (link->state == LINK_OPEN && link->free_count > 0) {
-            client->burst_left--;
-            return link;
-        }
-    }
-    return NULL;
-}
-
 /* Takes the stream on which the call's answer will come. */
-static void call_sent(struct link *link, struct call *call, int16_t stream)
+static void call_sent(struct cql_link *link, struct cql_call *call, int16_t stream)
 {
+    struct cql_client *client = link->client;
     call->stream = stream;
-    call->since_us = mr_loop_now_us(link->client->loop);
+    call->since_us = mr_loop_now_us(client->loop);
     link->streams[stream] = call;
     list_add(&link->sent, call);
-    turn_end_ask(link->client);
-    if (link->client->sweep.loop == NULL)
-        mr_timer_start(link->client->loop, &link->client->sweep, SWEEP_US);
+    link->node->under_way++;
+    client->under_way++;
+    turn_end_ask(client);
+    if (client->sweep.loop == NULL)
+        mr_timer_start(client->loop, &client->sweep, SWEEP_US);
 }
 
-static int16_t stream_take(struct link *link)
+/* The call is no longer under way: it was answered, or is given up. */
+static void sent_remove(struct cql_link *link, struct cql_call_list *sent, struct cql_call *call)
+{
+    list_remove(sent, call);
+    mr_assert(link->node->under_way > 0);
+    link->node->under_way--;
+    link->client->under_way--;
+}
+
+static int16_t stream_take(struct cql_link *link)
 {
     mr_assert(link->free_count > 0);
     return link->free_streams[--link->free_count];
 }
 
-static void call_wait(struct cql_client *client, struct call *call)
+static void call_wait(struct cql_client *client, struct cql_call *call)
 {
     call->since_us = mr_loop_now_us(client->loop);
     list_add(&client->waiting, call);
@@ -356,14 +271,13 @@ static void call_wait(struct cql_client *client, struct call *call)
         mr_timer_start(client->loop, &client->sweep, SWEEP_US);
 }
 
-/* Sends what waits, as far as there are streams. */
-static void pump(struct cql_client *client)
+void cql_client_pump(struct cql_client *client)
 {
     while (client->waiting.first != NULL) {
-        struct call *call = client->waiting.first;
-        struct link *link = call->wish;
-        if (link == NULL || link->state != LINK_OPEN || link->free_count == 0)
-            link = link_pick(client);
+        struct cql_call *call = client->waiting.first;
+        struct cql_link *link = call->wish;
+        if (link == NULL || link->state != CQL_LINK_OPEN || link->free_count == 0)
+            link = cql_topology_pick(client, call);
         if (link == NULL)
             return;
         list_remove(&client->waiting, call);
@@ -374,15 +288,15 @@ static void pump(struct cql_client *client)
 }
 
 /* A draft that could not be encoded is told at the turn's end, never from inside the call. */
-struct refusal {
-    struct refusal *next;
+struct cql_refusal {
+    struct cql_refusal *next;
     mr_err err;
     char *why;
     cql_done *done;
     void *context;
 };
 
-static void refusal_free(struct refusal *refusal)
+static void refusal_free(struct cql_refusal *refusal)
 {
     mr_free(refusal->why);
     mr_free(refusal);
@@ -390,9 +304,9 @@ static void refusal_free(struct refusal *refusal)
 
 static void refuse(struct cql_client *client, mr_err err, cql_done *done, void *context)
 {
-    struct refusal *refusal = mr_new(struct refusal);
-    *refusal = (struct refusal){client->refusals, err, mr_copy_cstr(mr_str_from(mr_why())), done,
-                                context};
+    struct cql_refusal *refusal = mr_new(struct cql_refusal);
+    *refusal = (struct cql_refusal){client->refusals, err, mr_copy_cstr(mr_str_from(mr_why())),
+                                    done, context};
     client->refusals = refusal;
     turn_end_ask(client);
 }
@@ -400,7 +314,7 @@ static void refuse(struct cql_client *client, mr_err err, cql_done *done, void *
 static void refusals_tell(struct cql_client *client)
 {
     while (client->refusals != NULL) {
-        struct refusal *refusal = client->refusals;
+        struct cql_refusal *refusal = client->refusals;
         client->refusals = refusal->next;
         mr_fail(refusal->err, "%s", refusal->why);
         refusal->done(refusal->context, refusal->err, NULL);
@@ -408,24 +322,50 @@ static void refusals_tell(struct cql_client *client)
     }
 }
 
+/* Where the cluster has a ring, values are encoded before the link is known that their token chooses. */
+static mr_err route(struct cql_client *client, struct draft *draft, struct cql_call *call)
+{
+    struct mr_buf *values = &client->scratch;
+    values->length = 0;
+    if (client->topology.cluster.ring.count == 0 || draft->opcode != CQL_OPCODE_EXECUTE ||
+        draft->request->value_count == 0)
+        return MR_OK;
+    values->limit = MR_LIMIT_FRAME_BYTES;
+    values_write(values, draft->request, MR_STR_NULL);
+    mr_err err = values->err;
+    if (err != MR_OK) {
+        mr_buf_fini(values);
+        *values = (struct mr_buf){0};
+        return err;
+    }
+    draft->values = mr_buf_as_str(values);
+    if (cql_topology_token(call->prepared, draft->values, &client->key, &call->token))
+        call->flags |= CQL_CALL_ROUTED;
+    return MR_OK;
+}
+
 static void submit(struct cql_client *client, struct draft *draft, struct cql_prepared *prepared,
-                   struct link *wish, cql_done *done, void *context)
+                   struct cql_link *wish, unsigned flags, cql_done *done, void *context)
 {
     static const struct cql_request none = {.flags = 0};
-    struct call *call = call_new(client);
-    struct link *link = client->waiting.first == NULL ? link_pick(client) : NULL;
+    struct cql_call *call = call_new(client);
+    struct cql_link *link = NULL;
     draft->request = draft->request == NULL ? &none : draft->request;
     draft->consistency = (uint16_t)client->options.consistency;
-    if (wish != NULL)
-        link = wish->state == LINK_OPEN && wish->free_count > 0 ? wish : NULL;
     call->done = done;
     call->context = context;
     call->prepared = prepared;
     call->wish = wish;
-    call->flags = draft->request->flags;
+    call->flags = draft->request->flags | flags;
     call->opcode = draft->opcode;
+    mr_err err = route(client, draft, call);
+    if (wish != NULL)
+        link = wish->state == CQL_LINK_OPEN && wish->free_count > 0 ? wish : NULL;
+    else if (client->waiting.first == NULL)
+        link = cql_topology_pick(client, call);
     draft->stream = link == NULL ? 0 : stream_take(link);
-    mr_err err = draft_place(link == NULL ? &client->waiting_end : &link->out, link, draft, call);
+    if (err == MR_OK)
+        err = draft_place(link == NULL ? &client->waiting_end : &link->out, link, draft, call);
     if (err != MR_OK) {
         if (link != NULL)
             link->free_streams[link->free_count++] = draft->stream;
@@ -433,12 +373,19 @@ static void submit(struct cql_client *client, struct draft *draft, struct cql_pr
         refuse(client, err, done, context);
         return;
     }
-    client->pending++;
+    client->pending += (call->flags & CQL_CALL_OWN) == 0;
     client->bytes_pending += call->length;
     if (link != NULL)
         call_sent(link, call, draft->stream);
     else
         call_wait(client, call);
+}
+
+void cql_client_ask(struct cql_link *link, enum cql_opcode opcode, mr_str statement, cql_done *done,
+                    void *context)
+{
+    struct draft draft = {.opcode = opcode, .statement = statement};
+    submit(link->client, &draft, NULL, link, CQL_CALL_OWN, done, context);
 }
 
 /* ---- trouble ---- */
@@ -447,20 +394,28 @@ static void rest_over(struct mr_timer *timer)
 {
     struct cql_client *client = mr_container(timer, struct cql_client, rest);
     while (client->resting.first != NULL) {
-        struct call *call = client->resting.first;
+        struct cql_call *call = client->resting.first;
         list_remove(&client->resting, call);
         call_wait(client, call);
     }
-    pump(client);
+    cql_client_pump(client);
 }
 
-/* A call that failed by itself: later again, or told. The sentence is mr_why()'s. */
-static void call_failed(struct cql_client *client, struct call *call, mr_err err)
+/* A call that failed by itself: later again, on another node where there is one, or told. What may not be
+ * done twice is moved once when nothing was done. The sentence is mr_why()'s. */
+static void call_failed(struct cql_client *client, struct cql_call *call, mr_err err,
+                        bool untouched)
 {
-    if ((call->flags & CQL_RETRY) == 0 || !mr_err_retriable(err)) {
-        call_tell(client, call, err, NULL);
+    bool again = (call->flags & CQL_RETRY) != 0 && mr_err_retriable(err);
+    if (!again && untouched && client->nodes.count > 1 && (call->flags & CQL_CALL_MOVED) == 0) {
+        call->flags |= CQL_CALL_MOVED;
+        again = true;
+    }
+    if (!again) {
+        cql_client_tell(client, call, err, NULL);
         return;
     }
+    call->tries++;
     list_add(&client->resting, call);
     if (client->rest.loop == NULL) {
         mr_timer_start(client->loop, &client->rest, client->rest_ms * 1000);
@@ -475,34 +430,48 @@ static void failure_keep(struct cql_client *client, mr_err err)
     client->last_why = mr_copy_cstr(mr_str_from(mr_why()));
 }
 
+const struct net_address *cql_client_link_address(const struct cql_link *link)
+{
+    return link->node->address.host[0] != '\0' ? &link->node->address
+                                               : &link->client->addresses[link->address_at];
+}
+
 /* Gives up what has waited too long for its answer. */
-static void link_sweep(struct link *link, int64_t now_us, int64_t timeout_us)
+static void link_sweep(struct cql_link *link, int64_t now_us, int64_t timeout_us)
 {
     struct cql_client *client = link->client;
-    while (link->state == LINK_OPEN && link->sent.first != NULL &&
+    while (link->state == CQL_LINK_OPEN && link->sent.first != NULL &&
            now_us - link->sent.first->since_us > timeout_us) {
-        struct call *call = link->sent.first;
+        struct cql_call *call = link->sent.first;
         if (now_us - link->heard_us > timeout_us) { /* it says nothing at all */
             net_abort(link->conn);
             return;
         }
-        list_remove(&link->sent, call);
+        sent_remove(link, &link->sent, call);
         link->streams[call->stream] = &client->orphan; /* its answer may still come */
+        cql_topology_overwhelmed(link->node, now_us);
         call_failed(client, call,
                     mr_fail(MR_TIMEOUT, "no answer from %s:%u in %lld ms",
-                            client->addresses[link->address_at].host,
-                            client->addresses[link->address_at].port,
-                            (long long)timeout_us / 1000));
+                            cql_client_link_address(link)->host,
+                            cql_client_link_address(link)->port, (long long)timeout_us / 1000),
+                    false);
     }
+}
+
+/* The contact links' node, then those of the cluster. */
+static struct cql_node *node_at(struct cql_client *client, size_t n)
+{
+    return n == 0 ? &client->contact : client->nodes.items[n - 1];
 }
 
 static void sweep_due(struct mr_timer *timer)
 {
     struct cql_client *client = mr_container(timer, struct cql_client, sweep);
     int64_t now_us = mr_loop_now_us(client->loop), timeout_us = client->options.timeout_ms * 1000;
-    for (size_t i = 0; i < client->link_count; i++)
-        link_sweep(client->links[i], now_us, timeout_us);
-    for (struct call *call = client->waiting.first, *next; call != NULL; call = next) {
+    for (size_t n = 0; n <= client->nodes.count; n++)
+        for (size_t i = 0; i < node_at(client, n)->link_count; i++)
+            link_sweep(node_at(client, n)->links[i], now_us, timeout_us);
+    for (struct cql_call *call = client->waiting.first, *next; call != NULL; call = next) {
         next = call->next;
         if ((call->flags & CQL_RETRY) != 0 || now_us - call->since_us <= timeout_us)
             continue;
@@ -512,10 +481,11 @@ static void sweep_due(struct mr_timer *timer)
                     client->addresses[0].host, client->addresses[0].port);
         else
             mr_fail(client->last_err, "%s", client->last_why);
-        call_tell(client, call, client->last_err == MR_OK ? MR_TIMEOUT : client->last_err, NULL);
+        cql_client_tell(client, call, client->last_err == MR_OK ? MR_TIMEOUT : client->last_err,
+                        NULL);
         next = client->waiting.first; /* whoever was told may have asked for more */
     }
-    if (client->pending > 0 && client->sweep.loop == NULL)
+    if (client->pending + client->under_way > 0 && client->sweep.loop == NULL)
         mr_timer_start(client->loop, &client->sweep, SWEEP_US);
 }
 
@@ -544,9 +514,9 @@ static const struct {
 };
 
 /* An ERROR body as our error, with its sentence. */
-static mr_err error_of(const struct link *link, unsigned code, mr_str text)
+static mr_err error_of(const struct cql_link *link, unsigned code, mr_str text)
 {
-    const struct net_address *address = &link->client->addresses[link->address_at];
+    const struct net_address *address = cql_client_link_address(link);
     mr_err err = MR_IO;
     for (size_t i = 0; i < mr_count_of(error_rows); i++)
         if (error_rows[i].code == (enum cql_error)code)
@@ -571,24 +541,24 @@ static bool same_types(const struct cql_metadata *a, const struct cql_metadata *
 static void prepared_told(struct cql_prepared *prepared, mr_err err)
 {
     struct cql_client *client = prepared->client;
-    struct call_list waiting = prepared->waiting;
+    struct cql_call_list waiting = prepared->waiting;
     struct mr_buf why = {0};
     mr_buf_cstr(&why, err == MR_OK ? "" : mr_why());
     char *text = mr_buf_take_cstr(&why);
     prepared->asking = false;
-    prepared->waiting = (struct call_list){NULL, NULL};
+    prepared->waiting = (struct cql_call_list){NULL, NULL};
     while (waiting.first != NULL) {
-        struct call *call = waiting.first;
+        struct cql_call *call = waiting.first;
         list_remove(&waiting, call);
         if (err == MR_OK) {
             call_wait(client, call);
             continue;
         }
         mr_fail(err, "%s", text);
-        call_tell(client, call, err, NULL);
+        cql_client_tell(client, call, err, NULL);
     }
     while (prepared->prepare_waits.count > 0) {
-        struct prepare_wait wait = prepared->prepare_waits.items[0];
+        struct cql_prepare_wait wait = prepared->prepare_waits.items[0];
         prepared->prepare_waits.count--;
         memmove(prepared->prepare_waits.items, prepared->prepare_waits.items + 1,
                 prepared->prepare_waits.count * sizeof wait);
@@ -597,7 +567,7 @@ static void prepared_told(struct cql_prepared *prepared, mr_err err)
         wait.done(wait.context, err, err == MR_OK ? prepared : NULL);
     }
     mr_free(text);
-    pump(client);
+    cql_client_pump(client);
 }
 
 /* A PREPARED body, after its kind (section 4.2.5.4). */
@@ -643,7 +613,7 @@ static void prepare_failed(void *context, mr_err err, const struct cql_result *r
     prepared_told(context, err);
 }
 
-static void prepare_ask(struct cql_prepared *prepared, struct link *wish)
+static void prepare_ask(struct cql_prepared *prepared, struct cql_link *wish)
 {
     static const struct cql_request retried = {.flags = CQL_RETRY};
     if (prepared->asking)
@@ -651,7 +621,7 @@ static void prepare_ask(struct cql_prepared *prepared, struct link *wish)
     prepared->asking = true;
     struct draft draft = {
         .opcode = CQL_OPCODE_PREPARE, .statement = prepared->statement, .request = &retried};
-    submit(prepared->client, &draft, prepared, wish, prepare_failed, prepared);
+    submit(prepared->client, &draft, prepared, wish, 0, prepare_failed, prepared);
 }
 
 /* ---- answers ---- */
@@ -671,7 +641,7 @@ static void extras_skip(struct mr_in *in, uint8_t flags)
         }
 }
 
-static void call_error(struct link *link, struct call *call, struct mr_in *in)
+static void call_error(struct cql_link *link, struct cql_call *call, struct mr_in *in)
 {
     unsigned code = mr_in_be32(in);
     mr_str text = cql_read_string(in);
@@ -680,10 +650,14 @@ static void call_error(struct link *link, struct call *call, struct mr_in *in)
         prepare_ask(call->prepared, link);
         return;
     }
-    call_failed(link->client, call, error_of(link, code, text));
+    if (code == CQL_ERROR_OVERLOADED || code == CQL_ERROR_WRITE_TIMEOUT ||
+        code == CQL_ERROR_READ_TIMEOUT)
+        cql_topology_overwhelmed(link->node, mr_loop_now_us(link->client->loop));
+    call_failed(link->client, call, error_of(link, code, text),
+                code == CQL_ERROR_UNAVAILABLE || code == CQL_ERROR_IS_BOOTSTRAPPING);
 }
 
-static mr_err call_result(struct link *link, struct call *call, struct mr_in *in)
+static mr_err call_result(struct cql_link *link, struct cql_call *call, struct mr_in *in)
 {
     struct cql_client *client = link->client;
     struct cql_result result = {.kind = (enum cql_result_kind)mr_in_be32(in)};
@@ -697,12 +671,16 @@ static mr_err call_result(struct link *link, struct call *call, struct mr_in *in
     if (in->err != MR_OK || (result.metadata.column_count > 0 && result.metadata.columns == NULL) ||
         (result.row_count > 0 &&
          mr_in_left(in) / 4 / result.row_count < result.metadata.column_count)) {
-        call_tell(client, call, mr_fail(MR_CORRUPT, "a RESULT of the CQL server does not read"),
-                  NULL);
+        cql_client_tell(client, call,
+                        mr_fail(MR_CORRUPT, "a RESULT of the CQL server does not read"), NULL);
         return MR_CORRUPT;
     }
+    if (result.kind == CQL_RESULT_SCHEMA_CHANGE && client->nodes.count > 1) {
+        cql_topology_agree(link, call);
+        return MR_OK;
+    }
     if (call->opcode != CQL_OPCODE_PREPARE) {
-        call_tell(client, call, MR_OK, &result);
+        cql_client_tell(client, call, MR_OK, &result);
         return MR_OK;
     }
     struct cql_prepared *prepared = call->prepared;
@@ -712,7 +690,7 @@ static mr_err call_result(struct link *link, struct call *call, struct mr_in *in
                                (int)result.kind);
     call->done = prepare_failed;
     if (err != MR_OK) {
-        call_tell(client, call, err, NULL);
+        cql_client_tell(client, call, err, NULL);
         return MR_OK;
     }
     client->pending--;
@@ -723,37 +701,47 @@ static mr_err call_result(struct link *link, struct call *call, struct mr_in *in
     return MR_OK;
 }
 
-static mr_err answer(struct link *link, const struct cql_header *header, struct mr_in *in)
+static mr_err answer(struct cql_link *link, const struct cql_header *header, struct mr_in *in)
 {
-    if (header->stream < 0)
-        return MR_OK; /* an event; we have asked for none */
-    struct call *call = header->stream < STREAMS ? link->streams[header->stream] : NULL;
+    static const struct cql_result ready = {.kind = CQL_RESULT_VOID};
+    struct cql_client *client = link->client;
+    if (header->stream < 0) {
+        if (header->opcode == CQL_OPCODE_EVENT && client->topology.control == link)
+            cql_topology_event(link, in);
+        return MR_OK;
+    }
+    struct cql_call *call = header->stream < CQL_STREAMS ? link->streams[header->stream] : NULL;
     if (call == NULL)
         return mr_fail(MR_CORRUPT, "the CQL server answers on stream %d, which nobody uses",
                        header->stream);
     link->streams[header->stream] = NULL;
     link->free_streams[link->free_count++] = header->stream;
-    if (call == &link->client->orphan)
+    if (call == &client->orphan)
         return MR_OK;
-    list_remove(&link->sent, call);
+    sent_remove(link, &link->sent, call);
     mr_err err = MR_OK;
-    if (header->opcode == CQL_OPCODE_ERROR)
+    if (header->opcode == CQL_OPCODE_ERROR) {
         call_error(link, call, in);
-    else if (header->opcode == CQL_OPCODE_RESULT)
+    } else if (header->opcode == CQL_OPCODE_RESULT) {
+        cql_topology_answered(link->node, mr_loop_now_us(client->loop) - call->since_us,
+                              mr_loop_now_us(client->loop));
         err = call_result(link, call, in);
-    else
-        call_tell(link->client, call,
-                  mr_fail(MR_CORRUPT, "the CQL server answers a request with %s",
-                          cql_opcode_name(header->opcode)),
-                  NULL);
-    if (link->client->waiting.first != NULL)
-        pump(link->client);
+    } else if (header->opcode == CQL_OPCODE_READY && call->opcode == CQL_OPCODE_REGISTER) {
+        cql_client_tell(client, call, MR_OK, &ready);
+    } else {
+        cql_client_tell(client, call,
+                        mr_fail(MR_CORRUPT, "the CQL server answers a request with %s",
+                                cql_opcode_name(header->opcode)),
+                        NULL);
+    }
+    if (client->waiting.first != NULL)
+        cql_client_pump(client);
     return err;
 }
 
 /* ---- the handshake (section 4.1.1, 4.2) ---- */
 
-static void startup_send(struct link *link)
+static void startup_send(struct cql_link *link)
 {
     struct mr_buf *out = net_out(link->conn);
     size_t begin = cql_frame_begin(out, CQL_VERSION, 0, 0, CQL_OPCODE_STARTUP);
@@ -768,10 +756,10 @@ static void startup_send(struct link *link)
 }
 
 /* SASL PLAIN: an empty authorization id, user, password (RFC 4616). */
-static mr_err credentials_send(struct link *link)
+static mr_err credentials_send(struct cql_link *link)
 {
     const struct cql_client *client = link->client;
-    const struct net_address *address = &client->addresses[link->address_at];
+    const struct net_address *address = cql_client_link_address(link);
     struct mr_buf token = {0};
     if (client->user == NULL)
         return mr_fail(MR_AUTH, "the CQL server at %s:%u asks for a user and a password",
@@ -788,22 +776,23 @@ static mr_err credentials_send(struct link *link)
     return MR_OK;
 }
 
-static void link_open(struct link *link)
+static void link_open(struct cql_link *link)
 {
     struct cql_client *client = link->client;
-    const struct net_address *address = &client->addresses[link->address_at];
-    link->state = LINK_OPEN;
-    link->backoff_ms = BACKOFF_MS_MIN;
-    link->free_count = STREAMS;
-    for (size_t i = 0; i < STREAMS; i++) /* low numbers first */
-        link->free_streams[i] = (int16_t)(STREAMS - 1 - i);
-    if (client->complained)
+    const struct net_address *address = cql_client_link_address(link);
+    link->state = CQL_LINK_OPEN;
+    link->backoff_ms = CQL_BACKOFF_MS_MIN;
+    link->free_count = CQL_STREAMS;
+    for (size_t i = 0; i < CQL_STREAMS; i++) /* low numbers first */
+        link->free_streams[i] = (int16_t)(CQL_STREAMS - 1 - i);
+    if (link->node->complained)
         mr_log(MR_LOG_INFO, "cql", "connected to %s:%u again", address->host, address->port);
-    client->complained = false;
-    pump(client);
+    link->node->complained = false;
+    cql_topology_opened(link);
+    cql_client_pump(client);
 }
 
-static mr_err handshake(struct link *link, const struct cql_header *header, struct mr_in *in)
+static mr_err handshake(struct cql_link *link, const struct cql_header *header, struct mr_in *in)
 {
     switch ((enum cql_opcode)header->opcode) {
     case CQL_OPCODE_READY:
@@ -831,18 +820,18 @@ static mr_err handshake(struct link *link, const struct cql_header *header, stru
         break;
     }
     return mr_fail(MR_UNSUPPORTED, "the CQL server at %s:%u answers STARTUP with %s",
-                   link->client->addresses[link->address_at].host,
-                   link->client->addresses[link->address_at].port, cql_opcode_name(header->opcode));
+                   cql_client_link_address(link)->host, cql_client_link_address(link)->port,
+                   cql_opcode_name(header->opcode));
 }
 
 /* ---- connections ---- */
 
 static void link_opened(struct net_conn *conn)
 {
-    struct link *link = net_context(conn);
+    struct cql_link *link = net_context(conn);
     if (link == NULL)
         return;
-    link->state = LINK_STARTING;
+    link->state = CQL_LINK_STARTING;
     link->heard_us = mr_loop_now_us(link->client->loop);
     mr_timer_start(link->client->loop, &link->timer, link->client->options.timeout_ms * 1000);
     startup_send(link);
@@ -867,7 +856,7 @@ static mr_err link_frame(struct net_conn *conn, mr_str seen, size_t *total)
 
 static mr_err link_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
 {
-    struct link *link = net_context(conn);
+    struct cql_link *link = net_context(conn);
     struct mr_in in = mr_in_str(frame);
     struct cql_header header;
     mr_assert(owner != NULL);
@@ -877,55 +866,63 @@ static mr_err link_message(struct net_conn *conn, struct mr_bytes *owner, mr_str
     cql_header_read(&in, &header);
     if ((header.version & CQL_DIRECTION) == 0 || (header.flags & CQL_FRAME_COMPRESSED) != 0)
         return mr_fail(MR_CORRUPT, "what answers at %s:%u does not speak CQL's native protocol",
-                       link->client->addresses[link->address_at].host,
-                       link->client->addresses[link->address_at].port);
+                       cql_client_link_address(link)->host, cql_client_link_address(link)->port);
     extras_skip(&in, header.flags);
-    return link->state == LINK_OPEN ? answer(link, &header, &in) : handshake(link, &header, &in);
+    return link->state == CQL_LINK_OPEN ? answer(link, &header, &in)
+                                        : handshake(link, &header, &in);
 }
 
-static void link_rest(struct link *link)
+static void link_rest(struct cql_link *link)
 {
     struct cql_client *client = link->client;
     int64_t jitter_us = (int64_t)mr_random_below(mr_loop_random(client->loop),
                                                  (uint64_t)link->backoff_ms * 500);
-    link->state = LINK_RESTING;
+    link->state = CQL_LINK_RESTING;
     link->address_at = (link->address_at + 1) % client->address_count;
     mr_timer_start(client->loop, &link->timer, link->backoff_ms * 1000 - jitter_us);
-    link->backoff_ms = link->backoff_ms * 2 > BACKOFF_MS_MAX ? BACKOFF_MS_MAX
-                                                             : link->backoff_ms * 2;
+    link->backoff_ms = link->backoff_ms * 2 > CQL_BACKOFF_MS_MAX ? CQL_BACKOFF_MS_MAX
+                                                                 : link->backoff_ms * 2;
 }
 
-static void link_closed(struct net_conn *conn, mr_err why)
+/* What was under way on a link that has ended waits for another, or is told. */
+static void lost_end(struct cql_client *client, struct cql_link *link, struct cql_call_list lost)
 {
-    struct link *link = net_context(conn);
-    if (link == NULL)
-        return; /* the client has been freed */
-    struct cql_client *client = link->client;
-    struct call_list lost = link->sent;
-    if (why == MR_CANCELLED)
-        why = mr_fail(
-            MR_TIMEOUT, "no answer from %s:%u in %lld ms", client->addresses[link->address_at].host,
-            client->addresses[link->address_at].port, (long long)client->options.timeout_ms);
-    failure_keep(client, why);
-    if (!client->complained)
-        mr_log(MR_LOG_WARN, "cql", "%s", mr_why());
-    client->complained = true;
-    link->conn = NULL;
-    link->sent = (struct call_list){NULL, NULL};
-    link->out.sent = link->out.at;
-    memset(link->streams, 0, sizeof link->streams);
-    link_rest(link);
     while (lost.first != NULL) {
-        struct call *call = lost.first;
-        list_remove(&lost, call);
+        struct cql_call *call = lost.first;
+        sent_remove(link, &lost, call);
         if ((call->flags & CQL_RETRY) != 0) {
+            call->tries++;
             call_wait(client, call);
             continue;
         }
         mr_fail(MR_CLOSED, "%s", client->last_why);
-        call_tell(client, call, MR_CLOSED, NULL);
+        cql_client_tell(client, call, MR_CLOSED, NULL);
     }
-    pump(client);
+}
+
+static void link_closed(struct net_conn *conn, mr_err why)
+{
+    struct cql_link *link = net_context(conn);
+    if (link == NULL)
+        return; /* the link has been freed */
+    struct cql_client *client = link->client;
+    struct cql_call_list lost = link->sent;
+    if (why == MR_CANCELLED)
+        why = mr_fail(MR_TIMEOUT, "no answer from %s:%u in %lld ms",
+                      cql_client_link_address(link)->host, cql_client_link_address(link)->port,
+                      (long long)client->options.timeout_ms);
+    failure_keep(client, why);
+    if (!link->node->complained)
+        mr_log(MR_LOG_WARN, "cql", "%s", mr_why());
+    link->node->complained = true;
+    link->conn = NULL;
+    link->sent = (struct cql_call_list){NULL, NULL};
+    link->out.sent = link->out.at;
+    memset(link->streams, 0, sizeof link->streams);
+    link_rest(link);
+    cql_topology_closed(link);
+    lost_end(client, link, lost);
+    cql_client_pump(client);
 }
 
 static const struct net_handler link_handler = {link_opened, link_frame, link_message, net_nothing,
@@ -934,16 +931,16 @@ static const struct net_handler link_handler = {link_opened, link_frame, link_me
 /* Resting is over, or the handshake takes too long. */
 static void link_due(struct mr_timer *timer)
 {
-    struct link *link = mr_container(timer, struct link, timer);
+    struct cql_link *link = mr_container(timer, struct cql_link, timer);
     struct cql_client *client = link->client;
-    const struct net_address *address = &client->addresses[link->address_at];
-    if (link->state == LINK_OPEN)
+    const struct net_address *address = cql_client_link_address(link);
+    if (link->state == CQL_LINK_OPEN)
         return;
     if (link->conn != NULL) {
         net_abort(link->conn);
         return;
     }
-    link->state = LINK_CONNECTING;
+    link->state = CQL_LINK_CONNECTING;
     mr_err err = net_connect(client->loop, address->host, address->port, &link_handler, link,
                              &link->conn);
     if (err != MR_OK) {
@@ -952,13 +949,59 @@ static void link_due(struct mr_timer *timer)
     }
 }
 
+void cql_client_links_new(struct cql_client *client, struct cql_node *node, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct cql_link *link = node->links[i] = mr_new(struct cql_link);
+        link->client = client;
+        link->node = node;
+        link->timer.run = link_due;
+        link->backoff_ms = CQL_BACKOFF_MS_MIN;
+        link->address_at = i % client->address_count;
+        mr_timer_start(client->loop, &link->timer, 0);
+    }
+    node->link_count = count;
+}
+
+/* Nobody waits for this link any more. */
+static void wishes_forget(struct cql_call_list *list, const struct cql_link *link)
+{
+    for (struct cql_call *call = list->first; call != NULL; call = call->next)
+        if (call->wish == link)
+            call->wish = NULL;
+}
+
+void cql_client_links_free(struct cql_node *node)
+{
+    for (size_t i = 0; i < node->link_count; i++) {
+        struct cql_link *link = node->links[i];
+        struct cql_client *client = link->client;
+        struct cql_call_list lost = link->sent;
+        mr_timer_stop(&link->timer);
+        if (link->conn != NULL) { /* its `closed` comes later, and finds nobody */
+            net_context_set(link->conn, NULL);
+            net_abort(link->conn);
+        }
+        link->state = CQL_LINK_RESTING;
+        wishes_forget(&client->waiting, link);
+        wishes_forget(&client->resting, link);
+        cql_topology_closed(link);
+        failure_keep(client, mr_fail(MR_CLOSED, "the node %s:%u has left the cluster",
+                                     node->address.host, node->address.port));
+        lost_end(client, link, lost);
+        mr_bytes_unref(link->out.chunk);
+        mr_free(link);
+    }
+    node->link_count = 0;
+}
+
 /* ---- what the world sees ---- */
 
 void cql_client_query(struct cql_client *client, mr_str statement,
                       const struct cql_request *request, cql_done *done, void *context)
 {
     struct draft draft = {.opcode = CQL_OPCODE_QUERY, .statement = statement, .request = request};
-    submit(client, &draft, NULL, NULL, done, context);
+    submit(client, &draft, NULL, NULL, 0, done, context);
 }
 
 void cql_client_execute(struct cql_client *client, struct cql_prepared *prepared,
@@ -966,7 +1009,7 @@ void cql_client_execute(struct cql_client *client, struct cql_prepared *prepared
 {
     mr_assert(prepared->client == client && prepared->id.length > 0);
     struct draft draft = {.opcode = CQL_OPCODE_EXECUTE, .id = prepared->id, .request = request};
-    submit(client, &draft, prepared, NULL, done, context);
+    submit(client, &draft, prepared, NULL, 0, done, context);
 }
 
 static void client_turn_end(struct mr_task *task)
@@ -982,8 +1025,13 @@ static void client_turn_end(struct mr_task *task)
                 prepared_told(prepared, MR_OK);
         }
     }
-    for (size_t i = 0; i < client->link_count; i++)
-        link_flush(client->links[i]);
+    if (client->cluster_waits) {
+        client->cluster_waits = false;
+        cql_topology_tell(client);
+    }
+    for (size_t n = 0; n <= client->nodes.count; n++)
+        for (size_t i = 0; i < node_at(client, n)->link_count; i++)
+            link_flush(node_at(client, n)->links[i]);
     if (client->room_wanted && client->bytes_pending <= client->options.bytes_max / 2) {
         client->room_wanted = false;
         if (client->options.room != NULL)
@@ -1001,7 +1049,7 @@ void cql_client_prepare(struct cql_client *client, mr_str statement, cql_prepare
         prepared->statement = mr_arena_str(&prepared->arena, statement);
         mr_map_put(&client->prepared, statement, prepared);
     }
-    *mr_array_add(&prepared->prepare_waits) = (struct prepare_wait){done, context};
+    *mr_array_add(&prepared->prepare_waits) = (struct cql_prepare_wait){done, context};
     if (prepared->id.length > 0) {
         client->prepared_waits = true;
         turn_end_ask(client);
@@ -1017,9 +1065,12 @@ const struct cql_metadata *cql_client_variables(const struct cql_prepared *prepa
 
 bool cql_client_connected(const struct cql_client *client, mr_err *err)
 {
-    for (size_t i = 0; i < client->link_count; i++)
-        if (client->links[i]->state == LINK_OPEN)
-            return true;
+    for (size_t n = 0; n <= client->nodes.count; n++) {
+        const struct cql_node *node = n == 0 ? &client->contact : client->nodes.items[n - 1];
+        for (size_t i = 0; i < node->link_count; i++)
+            if (node->links[i]->state == CQL_LINK_OPEN)
+                return true;
+    }
     if (err != NULL)
         *err = client->last_err == MR_OK
                    ? mr_fail(MR_AGAIN, "connecting to %s:%u", client->addresses[0].host,
@@ -1057,8 +1108,8 @@ static mr_err addresses_read(struct cql_client *client, const char *text)
 {
     mr_str rest = mr_str_from(text), part;
     while (mr_str_split(&rest, ',', &part)) {
-        if (client->address_count == ADDRESSES_MAX)
-            return mr_fail(MR_INVALID, "%s: at most %d addresses", text, ADDRESSES_MAX);
+        if (client->address_count == CQL_LINKS_MAX)
+            return mr_fail(MR_INVALID, "%s: at most %d addresses", text, CQL_LINKS_MAX);
         mr_err err = net_address_parse(mr_str_trim(part), PORT,
                                        &client->addresses[client->address_count]);
         if (err != MR_OK)
@@ -1096,32 +1147,15 @@ mr_err cql_client_new(struct mr_loop *loop, const struct cql_client_options *opt
     client->rest.run = rest_over;
     client->rest_ms = REST_MS_MIN;
     client->turn_end.run = client_turn_end;
-    client->burst_left = BURST;
+    client->contact.window = CQL_WINDOW_FIRST;
+    client->contact.slow_start = CQL_STREAMS * CQL_LINKS_MAX;
+    cql_cluster_init(&client->topology.cluster);
+    cql_cluster_init(&client->topology.news);
     int count = options->connection_count == 0 ? LINKS : options->connection_count;
-    mr_assert(count > 0 && count <= LINKS_MAX);
-    for (int i = 0; i < count; i++) {
-        struct link *link = client->links[i] = mr_new(struct link);
-        link->client = client;
-        link->timer.run = link_due;
-        link->backoff_ms = BACKOFF_MS_MIN;
-        link->address_at = (size_t)i % client->address_count;
-        mr_timer_start(loop, &link->timer, 0);
-    }
-    client->link_count = (size_t)count;
+    mr_assert(count > 0 && count <= CQL_LINKS_MAX);
+    cql_client_links_new(client, &client->contact, (size_t)count);
     *out = client;
     return MR_OK;
-}
-
-static void link_free(struct link *link)
-{
-    mr_timer_stop(&link->timer);
-    if (link->conn != NULL) { /* its `closed` comes later, and finds nobody */
-        net_context_set(link->conn, NULL);
-        net_abort(link->conn);
-    }
-    calls_free(&link->sent);
-    mr_bytes_unref(link->out.chunk);
-    mr_free(link);
 }
 
 static void prepared_free(struct cql_prepared *prepared)
@@ -1142,19 +1176,23 @@ void cql_client_free(struct cql_client *client)
     struct mr_map_entry *entry;
     if (client == NULL)
         return;
-    for (size_t i = 0; i < client->link_count; i++)
-        link_free(client->links[i]);
+    for (size_t n = 0; n <= client->nodes.count; n++)
+        for (size_t i = 0; i < node_at(client, n)->link_count; i++)
+            calls_free(&node_at(client, n)->links[i]->sent);
+    client->freed = true;
+    cql_topology_fini(client);
+    cql_client_links_free(&client->contact);
     for (size_t i = 0; (entry = mr_map_next(&client->prepared, &i)) != NULL;)
         prepared_free(entry->value);
     mr_map_fini(&client->prepared);
     calls_free(&client->waiting);
     calls_free(&client->resting);
-    for (struct call *call = client->spare, *next; call != NULL; call = next) {
+    for (struct cql_call *call = client->spare, *next; call != NULL; call = next) {
         next = call->next;
         mr_free(call);
     }
     while (client->refusals != NULL) {
-        struct refusal *refusal = client->refusals;
+        struct cql_refusal *refusal = client->refusals;
         client->refusals = refusal->next;
         refusal_free(refusal);
     }
@@ -1162,6 +1200,8 @@ void cql_client_free(struct cql_client *client)
     mr_timer_stop(&client->rest);
     mr_bytes_unref(client->waiting_end.chunk);
     mr_arena_fini(&client->arena);
+    mr_buf_fini(&client->scratch);
+    mr_buf_fini(&client->key);
     mr_free(client->last_why);
     mr_free(client->user);
     mr_free(client->password);

@@ -1,5 +1,6 @@
-/* cql/client.h: a client of any CQL server (native protocol v4) on a loop: several connections, prepared
- * statements that prepare themselves again, thousands of requests under way, retries with back-off.
+/* cql/client.h: a client of any CQL server or cluster (native protocol v4) on a loop: it finds the nodes,
+ * sends a prepared statement to the node that has its row, gives each node as many requests at once as it
+ * answers in time, and repeats what may be repeated, with back-off.
  * Everything is called on the loop's own thread; a `done` never comes from inside the call that asked. */
 #ifndef CQL_CLIENT_H
 #define CQL_CLIENT_H
@@ -10,10 +11,11 @@ struct cql_client;
 struct cql_prepared;
 
 struct cql_client_options {
-    const char *addresses;            /* "host:port,host" (port 9042) */
+    const char
+        *addresses; /* contact points, "host:port,host" (port 9042); they tell the other nodes */
     const char *user, *password;      /* NULL: the server must not ask (SASL PLAIN) */
     enum cql_consistency consistency; /* ANY (0): LOCAL_QUORUM */
-    int connection_count;             /* 0: 2 */
+    int connection_count;             /* to each node; 0: 2 */
     size_t bytes_max;                 /* of requests under way before room ends; 0: 4 MiB */
     int64_t timeout_ms;               /* of one attempt; 0: 10 s */
     /* There is room again, after cql_client_room() had said no. NULL: nobody asks. */
@@ -32,6 +34,10 @@ bool cql_client_connected(const struct cql_client *client, mr_err *err);
 /* Whether another request should be given now; if not, options.room will be told. Requests are taken
  * in any case, so the caller decides where to stop. */
 bool cql_client_room(struct cql_client *client);
+/* Told once the cluster is known: the data centre of the server that was asked (empty: it told none) and
+ * how many nodes are in it. */
+typedef void cql_cluster_done(void *context, mr_str data_center, size_t node_count);
+void cql_client_cluster(struct cql_client *client, cql_cluster_done *done, void *context);
 size_t cql_client_pending(const struct cql_client *client); /* requests not told yet */
 
 /* ---- results ---- */

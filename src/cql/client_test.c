@@ -137,6 +137,13 @@ static void serve_statement(struct net_conn *conn, const struct cql_header *head
     }
 }
 
+/* A server that stands alone, and whose system tables nobody can read. */
+static void serve_system(struct net_conn *conn, int16_t stream)
+{
+    if (!mute)
+        reply_error(conn, stream, CQL_ERROR_INVALID, "no such table");
+}
+
 static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
 {
     struct mr_in in = mr_in_str(frame);
@@ -166,8 +173,15 @@ static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_s
         else
             reply_prepared(conn, header.stream);
         break;
+    case CQL_OPCODE_REGISTER:
+        if (!mute)
+            reply_plain(conn, header.stream, CQL_OPCODE_READY, NULL);
+        break;
     default:
-        serve_statement(conn, &header, &in);
+        if (mr_str_find(frame, MR_STR("FROM system.")) >= 0)
+            serve_system(conn, header.stream);
+        else
+            serve_statement(conn, &header, &in);
     }
     return MR_OK;
 }

@@ -14,6 +14,7 @@
 enum {
     CONNECT_US = 3000000,  /* not connected by then: the stream says so and waits */
     KEY_BYTES_MAX = 65535, /* of a key's component, as Cassandra has it */
+    REPLICAS = 3,          /* of a keyspace that we make, where there are so many nodes */
 };
 
 struct target_column {
@@ -130,11 +131,18 @@ static void put_column(struct mr_buf *out, const struct cassandra_sink *self, ui
 {
     put_name(out, self->host.bound->row->fields[column].name);
 }
-static void make_keyspace_text(struct mr_buf *out, const struct cassandra_sink *self)
+/* A keyspace that we make lives on up to three nodes of the data centre. */
+static void make_keyspace_text(struct mr_buf *out, const struct cassandra_sink *self,
+                               mr_str data_center, size_t node_count)
 {
     mr_buf_cstr(out, "CREATE KEYSPACE IF NOT EXISTS ");
     put_name(out, self->keyspace);
-    mr_buf_cstr(out, " WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}");
+    mr_buf_cstr(out, " WITH replication = {");
+    if (node_count == 1 || mr_str_find_byte(data_center, '\'') >= 0)
+        mr_buf_cstr(out, "'class': 'SimpleStrategy', 'replication_factor': 1}");
+    else
+        mr_buf_printf(out, "'class': 'NetworkTopologyStrategy', '%.*s': %zu}",
+                      MR_STR_ARG(data_center), node_count < REPLICAS ? node_count : REPLICAS);
 }
 static void make_table_text(struct mr_buf *out, const struct cassandra_sink *self)
 {
@@ -212,6 +220,14 @@ static void on_made(void *context, mr_err err, const struct cql_result *result)
     else
         open_step(self);
 }
+static void on_cluster(void *context, mr_str data_center, size_t node_count)
+{
+    struct cassandra_sink *self = context;
+    struct mr_buf text = {0};
+    make_keyspace_text(&text, self, data_center, node_count);
+    cql_client_query(self->client, mr_buf_as_str(&text), NULL, on_made, self);
+    mr_buf_fini(&text);
+}
 /* The prepared statement's variables against the result's columns. */
 static mr_err take_columns(struct cassandra_sink *self, struct cql_prepared *prepared,
                            struct target_column *columns, uint32_t count, const uint32_t *indices)
@@ -266,8 +282,7 @@ static void open_step(struct cassandra_sink *self)
     struct mr_buf text = {0};
     switch (self->step++) {
     case 0:
-        make_keyspace_text(&text, self);
-        cql_client_query(self->client, mr_buf_as_str(&text), NULL, on_made, self);
+        cql_client_cluster(self->client, on_cluster, self);
         break;
     case 1:
         make_table_text(&text, self);

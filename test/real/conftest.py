@@ -8,7 +8,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import real  # noqa: E402
 from source import PAGES, Source, whole_result  # noqa: E402
-from story import Millrace, Pipeline, free_offset, open_folder, wait_for  # noqa: E402
+from story import ROOT, Millrace, Pipeline, free_offset, open_folder, wait_for  # noqa: E402
 
 collect_ignore_glob = [] if os.environ.get("MILLRACE_REAL") else ["test_real_*.py"]
 
@@ -46,19 +46,19 @@ def source(randomuser):
 
 
 @pytest.fixture
-def run_users(folder, source):
+def run_users(run_pipeline, source):
     """run_users({"kafka": address, ...}): pipelines/users.yaml, unchanged, with these parts elsewhere."""
-    running = []
+    return lambda connections, *arguments: run_pipeline(
+        "pipelines/users.yaml", connections={"randomuser": source.address, **connections}, arguments=arguments)
 
-    def begin(connections, *arguments):
-        pipeline = Pipeline(folder, ["pipelines/users.yaml"], connections={"randomuser": source.address, **connections},
-                            arguments=arguments)
-        running.append(pipeline)
-        return pipeline
 
-    yield begin
-    for pipeline in running:
-        pipeline.end()
+@pytest.fixture
+def run_flat_out(run_pipeline, folder):
+    """The same streams, always something under way, and not more rows than a story wants to compare."""
+    text = (ROOT / "test/pipelines/flat_out.yaml").read_text()
+    assert "results=2000" in text
+    (folder / "flat_out.yaml").write_text(text.replace("results=2000", "results=200"))
+    return lambda connections: run_pipeline(folder / "flat_out.yaml", connections=connections)
 
 
 @pytest.fixture(scope="module")

@@ -105,11 +105,16 @@ class Process:
     def thaw(self):
         self.signal(signal.SIGCONT)
 
-    def stop(self, seconds=40):
+    def end(self):
+        """SIGTERM, without waiting."""
+        if self.running:
+            self.thaw()
+            self.process.terminate()
+
+    def stop(self, seconds=15):
         if not self.running:
             return
-        self.thaw()
-        self.process.terminate()
+        self.end()
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -132,10 +137,8 @@ class System:
     def start(self):
         """Starts what is not running, all of it, and returns once it is ready."""
         try:
-            for process in self.processes:
-                if not process.running:
-                    process.start()
-            for process in self.processes:
+            begun = [process.start() for process in self.processes if not process.running]
+            for process in begun:
                 process.wait_ready()
         except BaseException:
             self.kill()
@@ -277,6 +280,12 @@ class Kafka(System):
             return number in admin.list_topics(timeout=3).brokers
         except KafkaException:
             return False
+
+    def stop(self):
+        """The brokers at once, since the last ones of a quorum would wait for the first; then ZooKeeper."""
+        for broker in self.brokers:
+            broker.end()
+        super().stop()
 
     def tool(self, name, *arguments):
         """Runs one of Kafka's own command-line classes, and gives what it printed."""
