@@ -4,6 +4,11 @@
 
 #include "engine/cassandra.h"
 
+enum {
+    COPIES = 3, /* of a keyspace that we make, where there are so many nodes */
+    COPIES_MAX = 64,
+};
+
 /* ---- types ---- */
 mr_err engine_cassandra_type(struct mr_arena *arena, const struct data_type *type,
                              const struct cql_type **out)
@@ -68,6 +73,39 @@ mr_err engine_cassandra_type(struct mr_arena *arena, const struct data_type *typ
     }
     *out = cql_type_scalar(scalars[type->kind]);
     return MR_OK;
+}
+/* One "name:copies", or "copies" of the data centre that is spoken with. */
+static mr_err put_copies(struct mr_buf *out, mr_str word, mr_str data_center)
+{
+    ptrdiff_t colon = mr_str_find_byte(word, ':');
+    mr_str name = colon < 0 ? data_center : mr_str_trim(mr_str_slice(word, 0, (size_t)colon));
+    mr_str text = colon < 0 ? word : mr_str_slice(word, (size_t)colon + 1, word.length);
+    int64_t copies;
+    if (mr_str_to_i64(mr_str_trim(text), &copies) != MR_OK || copies < 1 || copies > COPIES_MAX ||
+        mr_str_find_byte(name, '\'') >= 0 || name.length == 0)
+        return mr_fail(MR_INVALID,
+                       "replication %.*s: expected a number of copies, or DATACENTER:COPIES,...",
+                       MR_STR_ARG(word));
+    mr_buf_printf(out, ", '%.*s': %lld", MR_STR_ARG(name), (long long)copies);
+    return MR_OK;
+}
+mr_err engine_cassandra_replication(struct mr_buf *out, mr_str words, mr_str data_center,
+                                    size_t node_count)
+{
+    mr_str word;
+    mr_err err = MR_OK;
+    if (words.length == 0 && (node_count <= 1 || mr_str_find_byte(data_center, '\'') >= 0)) {
+        mr_buf_cstr(out, "{'class': 'SimpleStrategy', 'replication_factor': 1}");
+        return MR_OK;
+    }
+    mr_buf_cstr(out, "{'class': 'NetworkTopologyStrategy'");
+    if (words.length == 0)
+        mr_buf_printf(out, ", '%.*s': %zu", MR_STR_ARG(data_center),
+                      node_count < COPIES ? node_count : COPIES);
+    while (err == MR_OK && words.length > 0 && mr_str_split(&words, ',', &word))
+        err = put_copies(out, mr_str_trim(word), data_center);
+    mr_buf_u8(out, '}');
+    return err;
 }
 /* Bits of what a kind of value may go to; in the second word, those that some values do not fit. */
 #define BIT(NAME) (1ull << CQL_TYPE_##NAME)

@@ -303,7 +303,8 @@ mr_err engine_open(struct mr_loop *loop, struct mr_disk *disk, const struct engi
     engine->options.kafka = mr_arena_str(arena, options->kafka);
     engine->options.registry = schemas_client_options_copy(arena, &options->registry);
     engine->options.cassandra = mr_arena_str(arena, options->cassandra);
-    engine->options.datacenter = mr_arena_str(arena, options->datacenter);
+    engine->options.cassandra_consistency = mr_arena_str(arena, options->cassandra_consistency);
+    engine->options.cassandra_replication = mr_arena_str(arena, options->cassandra_replication);
     engine->options.cassandra_user = mr_arena_str(arena, options->cassandra_user);
     engine->options.cassandra_password = mr_arena_str(arena, options->cassandra_password);
     engine->options.folder = mr_arena_str(arena, options->folder);

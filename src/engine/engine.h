@@ -16,12 +16,13 @@ struct kv_memory;
 struct engine_options {
     mr_str kafka; /* "host:port[,host:port]" */
     struct schemas_client_options registry;
-    mr_str cassandra;  /* "host:port[,host:port]"; empty when no stream needs it */
-    mr_str datacenter; /* Cassandra's local data centre; empty: any */
+    mr_str cassandra; /* "host:port[,host:port]"; empty when no stream needs it */
     mr_str cassandra_user, cassandra_password; /* empty: none */
-    mr_str folder;            /* for the local copy of the streams' state; made when missing */
-    struct kv_memory *memory; /* RocksDB's block cache, shared with others; NULL: a small one */
-    mr_str group_prefix;      /* of the groups that mirror the offsets; empty: "millrace." */
+    mr_str cassandra_consistency;              /* empty: LOCAL_QUORUM */
+    mr_str cassandra_replication; /* of a keyspace that we make; empty: up to 3 copies */
+    mr_str folder;                /* for the local copy of the streams' state; made when missing */
+    struct kv_memory *memory;     /* RocksDB's block cache, shared with others; NULL: a small one */
+    mr_str group_prefix;          /* of the groups that mirror the offsets; empty: "millrace." */
 };
 
 /* Opens the engine on its loop; connections are made when the first stream needs them. Errors: MR_IO,

@@ -14,7 +14,6 @@
 enum {
     CONNECT_US = 3000000,  /* not connected by then: the stream says so and waits */
     KEY_BYTES_MAX = 65535, /* of a key's component, as Cassandra has it */
-    REPLICAS = 3,          /* of a keyspace that we make, where there are so many nodes */
 };
 
 struct target_column {
@@ -131,18 +130,14 @@ static void put_column(struct mr_buf *out, const struct cassandra_sink *self, ui
 {
     put_name(out, self->host.bound->row->fields[column].name);
 }
-/* A keyspace that we make lives on up to three nodes of the data centre. */
-static void make_keyspace_text(struct mr_buf *out, const struct cassandra_sink *self,
-                               mr_str data_center, size_t node_count)
+static mr_err make_keyspace_text(struct mr_buf *out, const struct cassandra_sink *self,
+                                 mr_str data_center, size_t node_count)
 {
     mr_buf_cstr(out, "CREATE KEYSPACE IF NOT EXISTS ");
     put_name(out, self->keyspace);
-    mr_buf_cstr(out, " WITH replication = {");
-    if (node_count == 1 || mr_str_find_byte(data_center, '\'') >= 0)
-        mr_buf_cstr(out, "'class': 'SimpleStrategy', 'replication_factor': 1}");
-    else
-        mr_buf_printf(out, "'class': 'NetworkTopologyStrategy', '%.*s': %zu}",
-                      MR_STR_ARG(data_center), node_count < REPLICAS ? node_count : REPLICAS);
+    mr_buf_cstr(out, " WITH replication = ");
+    return engine_cassandra_replication(out, self->host.options->cassandra_replication, data_center,
+                                        node_count);
 }
 static void make_table_text(struct mr_buf *out, const struct cassandra_sink *self)
 {
@@ -224,8 +219,11 @@ static void on_cluster(void *context, mr_str data_center, size_t node_count)
 {
     struct cassandra_sink *self = context;
     struct mr_buf text = {0};
-    make_keyspace_text(&text, self, data_center, node_count);
-    cql_client_query(self->client, mr_buf_as_str(&text), NULL, on_made, self);
+    mr_err err = make_keyspace_text(&text, self, data_center, node_count);
+    if (err == MR_OK)
+        cql_client_query(self->client, mr_buf_as_str(&text), NULL, on_made, self);
+    else
+        opened(self, err);
     mr_buf_fini(&text);
 }
 /* The prepared statement's variables against the result's columns. */
@@ -350,7 +348,13 @@ static void cassandra_open(const struct engine_sink_host *host, size_t target,
     }
     mr_err err = options->cassandra.length == 0
                      ? mr_fail(MR_INVALID, "no address of Cassandra was given")
-                     : cql_client_new(host->loop, &client, &self->client);
+                     : MR_OK;
+    if (options->cassandra_consistency.length > 0 &&
+        !cql_consistency_find(options->cassandra_consistency, &client.consistency))
+        err = mr_fail(MR_INVALID, "there is no consistency level %.*s",
+                      MR_STR_ARG(options->cassandra_consistency));
+    if (err == MR_OK)
+        err = cql_client_new(host->loop, &client, &self->client);
     if (err != MR_OK) {
         opened(self, err);
         return;

@@ -166,6 +166,8 @@ static mr_err open_all(struct up *up)
     engine.registry = up_seams_registry(up);
     engine.cassandra_user = up->settings[PIPELINE_SETTING_cassandra_user];
     engine.cassandra_password = up->settings[PIPELINE_SETTING_cassandra_password];
+    engine.cassandra_consistency = up->settings[PIPELINE_SETTING_cassandra_consistency];
+    engine.cassandra_replication = up->settings[PIPELINE_SETTING_cassandra_replication];
     engine.cassandra = up->seams[UP_CASSANDRA].needed ? up->seams[UP_CASSANDRA].address
                                                       : MR_STR_NULL;
     engine.folder = mr_arena_printf(&up->arena, "%s/engine", up->folder);

@@ -7,7 +7,8 @@ from kafka_stories import empty
 
 @pytest.fixture(scope="module")
 def running(genuine):
-    return genuine("kafka")
+    return genuine("kafka", settings={"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                                   "allow.everyone.if.no.acl.found": "true"})
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from kafka_stories import empty
 
 @pytest.fixture(scope="module")
 def running(genuine):
-    return genuine("kafka-zookeeper")
+    return genuine("kafka-zookeeper", settings={"authorizer.class.name": "kafka.security.authorizer.AclAuthorizer",
+                                   "allow.everyone.if.no.acl.found": "true"})
 
 
 @pytest.fixture
