@@ -4,6 +4,7 @@
 #include "kafka/client.h"
 
 enum {
+    AGAIN_TRIES = 20,      /* after so many looks an unknown topic is made once more */
     READY_TRIES_MAX = 300, /* looks for the leaders of new topics, 20 to 1000 ms apart */
     RESOURCE_TOPIC = 2,
 };
@@ -160,12 +161,31 @@ void kafka_admin_cancel_waiting(struct kafka_client *client)
     }
 }
 
+static void create_ask(struct kafka_op *op);
+
+/* A topic that is being deleted exists, says a genuine broker, and then is unknown: it is made again. */
+static bool some_are_unknown(const struct kafka_op *op)
+{
+    for (size_t i = 0; i < op->count; i++)
+        if (kafka_client_topic(op->client, op->new_topics[i].name)->error ==
+            KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION)
+            return true;
+    return false;
+}
+
 static void create_look(struct mr_timer *timer)
 {
     struct kafka_op *op = mr_container(timer, struct kafka_op, timer);
-    if (topics_are_ready(op))
+    if (topics_are_ready(op)) {
         create_end(op, MR_OK);
-    else if (op->tries++ >= READY_TRIES_MAX)
+        return;
+    }
+    if (++op->tries % AGAIN_TRIES == 0 && op->tries < READY_TRIES_MAX && some_are_unknown(op)) {
+        op_unlist(op);
+        create_ask(op);
+        return;
+    }
+    if (op->tries >= READY_TRIES_MAX)
         create_end(op, mr_fail(MR_TIMEOUT, "kafka topic %.*s: made, but without a leader",
                                MR_STR_ARG(op->new_topics[0].name)));
     else
@@ -204,6 +224,12 @@ static void create_done(void *context, mr_err err, int16_t version, const void *
     mr_timer_start(op->client->loop, &op->timer, 1000);
 }
 
+static void create_ask(struct kafka_op *op)
+{
+    op_call(op, (struct kafka_target){KAFKA_TARGET_CONTROLLER, MR_STR_NULL, 0},
+            KAFKA_API_create_topics, create_fill, create_judge, create_done);
+}
+
 void kafka_admin_create_topics(struct kafka_client *client, const struct kafka_new_topic *topics,
                                size_t count, kafka_done *done, void *context)
 {
@@ -223,8 +249,7 @@ void kafka_admin_create_topics(struct kafka_client *client, const struct kafka_n
     op->new_topics = copy;
     op->count = count;
     op->done.plain = done;
-    op_call(op, (struct kafka_target){KAFKA_TARGET_CONTROLLER, MR_STR_NULL, 0},
-            KAFKA_API_create_topics, create_fill, create_judge, create_done);
+    create_ask(op);
 }
 
 /* ---- delete ---- */

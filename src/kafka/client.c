@@ -181,6 +181,8 @@ static void metadata_done(void *context, mr_err err, int16_t version, const void
             topic_learn(client, &metadata->topics.items[i]);
         kafka_call_wake(client);
     }
+    if (client->ask) /* somebody wished to know something while this was under way */
+        kafka_client_task(client);
     kafka_client_tell(client, err);
 }
 

@@ -28,6 +28,8 @@ struct fake {
     bool ends_late; /* as Apache Kafka does */
     MR_ARRAY(struct written) log;
     int produces, mishaps, transactions;
+    int creates, creates_wanted; /* the topic is there after so many; before, it is being deleted */
+    int metadatas;
 };
 
 static enum mishap mishap(struct fake *fake)
@@ -92,9 +94,11 @@ static void fake_produce(struct fake *fake, const struct kafka_produce_request *
     }
 }
 
-static void fake_metadata(struct fake *fake, struct kafka_metadata_response *response,
-                          struct mr_arena *arena)
+static void fake_metadata(struct fake *fake, const struct kafka_metadata_request *request,
+                          struct kafka_metadata_response *response, struct mr_arena *arena)
 {
+    bool known = fake->creates >= fake->creates_wanted;
+    fake->metadatas++;
     response->brokers.items = mr_arena_new(arena, struct kafka_metadata_broker);
     response->brokers.items[0].node_id = 1;
     response->brokers.items[0].host = MR_STR("127.0.0.1");
@@ -102,7 +106,13 @@ static void fake_metadata(struct fake *fake, struct kafka_metadata_response *res
     response->brokers.count = 1;
     response->controller_id = 1;
     response->topics.items = mr_arena_new(arena, struct kafka_metadata_topic);
-    response->topics.items[0].name = MR_STR("t");
+    response->topics.items[0].name = request->topics.count > 0 ? request->topics.items[0].name
+                                                               : MR_STR("t");
+    response->topics.count = 1;
+    if (!known) {
+        response->topics.items[0].error_code = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
+        return;
+    }
     response->topics.items[0].partitions.items = mr_arena_array(
         arena, struct kafka_metadata_partition, PARTITIONS);
     response->topics.items[0].partitions.count = PARTITIONS;
@@ -110,7 +120,18 @@ static void fake_metadata(struct fake *fake, struct kafka_metadata_response *res
         response->topics.items[0].partitions.items[i].partition_index = i;
         response->topics.items[0].partitions.items[i].leader_id = 1;
     }
+}
+
+/* A topic that is being deleted exists, and yet nobody knows it. */
+static void fake_create(struct fake *fake, struct kafka_create_topics_response *response,
+                        struct mr_arena *arena)
+{
+    response->topics.items = mr_arena_new(arena, struct kafka_create_topics_response_topic);
     response->topics.count = 1;
+    response->topics.items[0].name = MR_STR("t");
+    response->topics.items[0].error_code = ++fake->creates < fake->creates_wanted
+                                               ? KAFKA_ERROR_TOPIC_ALREADY_EXISTS
+                                               : KAFKA_ERROR_NONE;
 }
 
 static void fake_versions(struct kafka_api_versions_response *response, struct mr_arena *arena)
@@ -174,7 +195,9 @@ static void fake_answer(struct fake *fake, int16_t key, const void *request, voi
     if (key == KAFKA_API_api_versions)
         fake_versions(response, arena);
     else if (key == KAFKA_API_metadata)
-        fake_metadata(fake, response, arena);
+        fake_metadata(fake, request, response, arena);
+    else if (key == KAFKA_API_create_topics)
+        fake_create(fake, response, arena);
     else if (key == KAFKA_API_init_producer_id)
         fake_init(fake, response);
     else if (key == KAFKA_API_produce)
@@ -401,5 +424,63 @@ STORY("a quiet broker gets one Produce a transaction")
     expect_int(stage.fake.produces, 10);
     expect_int(stage.fake.transactions, 11); /* and the one that init ended */
     expect_all(&stage.fake, 90);
+    closes(&stage);
+}
+
+static void opens_client(struct stage *stage)
+{
+    char address[64];
+    memset(stage, 0, sizeof *stage);
+    struct fake *fake = &stage->fake;
+    fake->loop = mr_loop_new("story", NULL);
+    expect_ok(net_listen(fake->loop, "127.0.0.1", 0, &handler, fake, &fake->listener));
+    snprintf(address, sizeof address, "127.0.0.1:%u", net_listener_port(fake->listener));
+    expect_ok(kafka_client_open(fake->loop, mr_str_from(address), MR_STR("story"), &stage->client));
+}
+
+STORY("a topic that is still being deleted is made again once it is gone")
+{
+    struct stage stage;
+    const struct kafka_new_topic topic = {.name = MR_STR("t"), .partitions = PARTITIONS};
+    opens_client(&stage);
+    stage.fake.creates_wanted = 3;
+    kafka_admin_create_topics(stage.client, &topic, 1, tells, &stage);
+    expect_ok(answer(&stage));
+    expect_int(stage.fake.creates, 3);
+    closes(&stage);
+}
+
+static int failed_count;
+
+static void on_records(void *context, struct kafka_fetched *fetched)
+{
+    (void)context;
+    kafka_fetched_free(fetched);
+    story_fail(__FILE__, __LINE__, "records of a topic that is not there");
+}
+
+static void on_failed(void *context, mr_str topic, int32_t partition, mr_err err)
+{
+    (void)context;
+    (void)partition;
+    expect(topic.length == 1 && err == MR_NOT_FOUND);
+    failed_count++;
+}
+
+STORY("a topic that is asked for while others are being looked up is looked up as well")
+{
+    struct stage stage;
+    struct kafka_fetcher *fetcher = NULL;
+    const struct kafka_fetcher_options options = {.failed = on_failed, .records = on_records};
+    opens_client(&stage);
+    stage.fake.creates_wanted = 1000; /* every topic is unknown */
+    expect_ok(kafka_fetcher_open(stage.client, &options, &fetcher));
+    kafka_fetcher_assign(fetcher, MR_STR("a"), 0, 0, NULL);
+    mr_loop_turn(stage.fake.loop, 0); /* the question about `a` is on its way */
+    kafka_fetcher_assign(fetcher, MR_STR("b"), 0, 0, NULL);
+    for (int i = 0; i < PATIENCE_TURNS && failed_count < 2; i++)
+        mr_loop_turn(stage.fake.loop, 1000);
+    expect_int(failed_count, 2);
+    kafka_fetcher_close(fetcher);
     closes(&stage);
 }
