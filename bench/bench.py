@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bench.py [start] [memory] [latency] [drain]: the figures of docs/performance.md, one line each.
+"""bench.py [start] [memory] [latency] [drain] [real]: the figures of docs/performance.md, one line each.
 
 Nothing here judges: it measures and prints. Wall-clock figures are of a machine that others may use too;
 CPU seconds are the process's own.
@@ -18,10 +18,9 @@ import uuid
 
 import psycopg2
 import requests
-from cassandra.cluster import Cluster
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "test"))
-from story import ROOT, Pipeline, open_folder, wait_for  # noqa: E402
+from story import ROOT, Pipeline, free_offset, open_folder, wait_for  # noqa: E402
 from measure import Peak, children, cpu_s, pss_mb, rss_mb, show  # noqa: E402
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
@@ -70,15 +69,15 @@ def bench_memory(folder):
     pipeline.stop()
 
 
-def bench_latency(folder, rate=100, count=3000):
-    pipeline = Pipeline(folder, ["pipelines/users.yaml"]).wait_ready()
+def bench_latency(folder, rate=100, count=3000, connections=None, name="latency"):
+    pipeline = Pipeline(folder, ["pipelines/users.yaml"], connections=connections).wait_ready(120)
     wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 30)
     users = requests.get(f"http://{pipeline.address('randomuser')}/api/?results=1&seed=bench", timeout=10).json()["results"]
     connection = psycopg2.connect(pipeline.postgres_dsn())
     connection.autocommit = True
     cursor = connection.cursor()
-    cluster = Cluster(["127.0.0.1"], port=pipeline.port("cassandra"))
-    session = cluster.connect("spark_streams")
+    session, cluster = pipeline.tables()
+    session.set_keyspace("spark_streams")
     query = session.prepare("SELECT id FROM created_users WHERE id = ?")
     template = __import__("json").dumps(users[0])
     known = users[0]["login"]["uuid"]
@@ -114,14 +113,14 @@ def bench_latency(folder, rate=100, count=3000):
     cpu = cpu_s(pipeline.process.pid) - cpu
     taken.sort()
     at = lambda share: taken[min(len(taken) - 1, int(share * len(taken)))] * 1000
-    show("latency", f"INSERT in PostgreSQL (its commit included) to readable by CQL, {rate} rows/s, {count} rows: "
+    show(name, f"INSERT in PostgreSQL (its commit included) to readable by CQL, {rate} rows/s, {count} rows: "
                     f"p50 {at(.5):.1f} ms, p90 {at(.9):.1f} ms, p99 {at(.99):.1f} ms, max {at(1):.1f} ms; millrace's CPU {cpu:.1f} s")
     cluster.shutdown()
     pipeline.stop()
 
 
-def preload(folder):
-    """A million users in PostgreSQL and, by the capture alone, in the topic users_raw."""
+def preload(folder, connections=None):
+    """A million users in PostgreSQL and, by the capture alone, in the topic users_raw, wherever the log is."""
     text = (ROOT / "pipelines" / "users.yaml").read_text()
     head, streams = text.split("streams:\n")
     capture = streams.split("  users_created:")[0]
@@ -139,7 +138,7 @@ def preload(folder):
     seed.stop()
     for name in ("broker", "store", "engine"):
         shutil.rmtree(seed.data / name, ignore_errors=True)
-    loader = Pipeline(folder, [only], seed.offset, seed.data)
+    loader = Pipeline(folder, [only], seed.offset, seed.data, connections=connections)
     wait_for(lambda: requests.get(loader.url("/status.json"), timeout=2).json()["seams"][0]["ready"], 30)
     time.sleep(1)
     connection = psycopg2.connect(loader.postgres_dsn())
@@ -165,12 +164,17 @@ def preload(folder):
     return loader, full, total
 
 
-def bench_drain(folder):
-    loader, full, total = preload(folder)
+def bench_drain(folder, connections=None, others=None, name="drain"):
+    """`others`: {name: pid} of the systems elsewhere, whose CPU and memory are told too."""
+    loader, full, total = preload(folder, connections)
     began = time.monotonic()
-    pipeline = Pipeline(folder, [full], loader.offset, loader.data)
+    pipeline = Pipeline(folder, [full], loader.offset, loader.data, connections=connections)
     peak = Peak(pipeline.process.pid)
     peak.start()
+    peaks = {other: Peak(pid) for other, pid in (others or {}).items()}
+    for one in peaks.values():
+        one.start()
+    before = {other: cpu_s(pid) for other, pid in (others or {}).items()}
     wait_for(lambda: pipeline.counter("stream:users_created", "in") > 0, 60, 0.01)
     first, start_cpu = time.monotonic(), cpu_s(pipeline.process.pid)
     wait_for(lambda: pipeline.counter("stream:users_created", "results") >= total, 600, 0.05)
@@ -178,10 +182,44 @@ def bench_drain(folder):
     wait_for(lambda: pipeline.counter("stream:users_by_country", "lag") == 0, 600, 0.05)
     both = time.monotonic() - first
     peak.over.set()
-    show("drain", f"{total} records of users_raw to topic and table: {total / created:,.0f} rows/s, "
+    show(name, f"{total} records of users_raw to topic and table: {total / created:,.0f} rows/s, "
                   f"{created_cpu / total * 1e6:.1f} CPU-us a row in the one process (both streams; {both:.1f} s until both were done); "
                   f"started {first - began:.2f} s before; resident at most {peak.peak:.0f} MB, PostgreSQL {pss_mb(postgres_pids(pipeline)):.0f} MB")
+    for other, pid in (others or {}).items():
+        peaks[other].over.set()
+        show(name, f"  {other}: {cpu_s(pid) - before[other]:.1f} CPU-s meanwhile, resident at most {peaks[other].peak:.0f} MB")
     pipeline.stop(60)
+
+
+def bench_real(folder):
+    """The same records, everything embedded and then with genuine Kafka and Cassandra: ./dev real's systems."""
+    sys.path.insert(0, str(ROOT / "test" / "real"))
+    import real
+    for number, names in enumerate([(), ("kafka", "cassandra")]):
+        place = folder / str(number)
+        place.mkdir(mode=0o711)
+        what, began, systems = " + ".join(names) or "embedded", time.monotonic(), {}
+        try:
+            for name in names:
+                systems[name] = real.make(name, free_offset(), place / name, heap="1g")
+                systems[name].start()
+            connections = {name: system.address for name, system in systems.items()}
+            others = {name: system.processes[0].pid for name, system in systems.items()}
+            (place / "ready").mkdir(mode=0o711)
+            pipeline = Pipeline(place / "ready", ["pipelines/users.yaml"], connections=connections).wait_ready(120)
+            show("real", f"{what}: from nothing to ready {time.monotonic() - began:.1f} s")
+            pipeline.end()
+            for name, system in systems.items():
+                __import__(f"{name}_stories").empty(system)
+            (place / "latency").mkdir(mode=0o711)
+            bench_latency(place / "latency", 10, 300, connections, f"real: {what}")
+            for name, system in systems.items():
+                __import__(f"{name}_stories").empty(system)
+            (place / "drain").mkdir(mode=0o711)
+            bench_drain(place / "drain", connections, others, f"real: {what}")
+        finally:
+            for system in systems.values():
+                system.stop()
 
 
 def main():

@@ -173,9 +173,25 @@ static bool some_are_unknown(const struct kafka_op *op)
     return false;
 }
 
+/* What no patience mends, such as a missing right; its sentence in mr_why(). */
+static mr_err refusal(const struct kafka_op *op)
+{
+    for (size_t i = 0; i < op->count; i++) {
+        const struct kafka_topic *topic = kafka_client_topic(op->client, op->new_topics[i].name);
+        if (topic->error != KAFKA_ERROR_NONE && !kafka_error_retriable(topic->error))
+            return kafka_error_fail(topic->error, topic->name.data);
+    }
+    return MR_OK;
+}
+
 static void create_look(struct mr_timer *timer)
 {
     struct kafka_op *op = mr_container(timer, struct kafka_op, timer);
+    mr_err err = refusal(op);
+    if (err != MR_OK) {
+        create_end(op, err);
+        return;
+    }
     if (topics_are_ready(op)) {
         create_end(op, MR_OK);
         return;
@@ -216,6 +232,7 @@ static void create_done(void *context, mr_err err, int16_t version, const void *
     for (size_t i = 0; i < op->count; i++) {
         struct kafka_topic *topic = kafka_client_topic(op->client, op->new_topics[i].name);
         topic->partition_count = topic->partition_count * (topic->error == KAFKA_ERROR_NONE);
+        topic->error = KAFKA_ERROR_NONE; /* of before */
         kafka_client_refresh(op->client, topic);
     }
     op->timer.run = create_look;

@@ -15,9 +15,13 @@ WANTED = {"users_raw": (4, "delete"), "users_created": (4, "delete"), "users_by_
           "_millrace_runs": (1, "compact,delete"), "users_by_country.state": (1, "compact")}
 
 
+def admin_of(kafka):
+    return AdminClient({"bootstrap.servers": kafka.address, "log_level": 2})     # silent about brokers that a story kills
+
+
 def empty(kafka, keep=lambda name: False):
     """Deletes every topic but Kafka's own, and those that `keep` keeps."""
-    admin = AdminClient({"bootstrap.servers": kafka.address})
+    admin = admin_of(kafka)
     topics = [name for name in admin.list_topics(timeout=30).topics if not name.startswith("__") and not keep(name)]
     if topics:
         for future in admin.delete_topics(topics, operation_timeout=30).values():
@@ -26,7 +30,7 @@ def empty(kafka, keep=lambda name: False):
 
 
 def topic_settings(kafka, topic):
-    admin = AdminClient({"bootstrap.servers": kafka.address})
+    admin = admin_of(kafka)
     resource = ConfigResource(ResourceType.TOPIC, topic)
     return {name: entry.value for name, entry in admin.describe_configs([resource])[resource].result().items()}
 
@@ -50,7 +54,7 @@ def whole_at_the_end(pipeline):
 def test_the_result_is_the_embedded_one_and_topics_are_as_wanted(kafka, run_users, source, embedded):
     pipeline = run_users({"kafka": kafka.address}).wait_ready(120)
     assert whole_result(pipeline, source) == embedded
-    topics = AdminClient({"bootstrap.servers": kafka.address}).list_topics(timeout=30).topics
+    topics = admin_of(kafka).list_topics(timeout=30).topics
     for name, (partitions, policy) in WANTED.items():
         assert len(topics[name].partitions) == partitions, name
         assert ",".join(sorted(topic_settings(kafka, name)["cleanup.policy"].split(","))) == policy, name
@@ -94,7 +98,7 @@ def test_a_broker_that_answers_nobody_for_a_while(kafka, run_flat_out):
 
 def test_a_right_that_is_missing_is_named_and_waited_for(kafka, run_users, source):
     """The listener's user may do everything but write one topic, until that is allowed."""
-    admin = AdminClient({"bootstrap.servers": kafka.address})
+    admin = admin_of(kafka)
     rule = AclBinding(ResourceType.TOPIC, "users_created", ResourcePatternType.LITERAL, "User:ANONYMOUS", "*",
                       AclOperation.WRITE, AclPermissionType.DENY)
     for future in admin.create_acls([rule]).values():
