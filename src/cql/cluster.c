@@ -98,8 +98,11 @@ mr_err cql_cluster_peers(struct cql_cluster *cluster, const struct cql_result *r
             port = cql_read_value(&in);
         if (in.err != MR_OK)
             return in.err;
-        uint16_t number = port.length == 4 ? (uint16_t)(port.data[2] << 8 | port.data[3])
-                                           : asked->port;
+        uint16_t number = asked->port;
+        if (port.length == 4) {
+            struct mr_in bytes = mr_in_str(cql_value_str(port));
+            number = (uint16_t)mr_in_be32(&bytes);
+        }
         if (!mr_str_equal(cql_value_str(data_center), cluster->data_center) || tokens.length <= 0 ||
             !address_read(address, number, &member))
             continue;
