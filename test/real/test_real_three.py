@@ -4,7 +4,7 @@ import pytest
 from kafka_stories import *  # noqa: F401,F403
 from kafka_stories import empty
 
-del test_a_right_that_is_missing_is_named_and_waited_for  # noqa: F821  brokers of a quorum would need rights too
+del test_a_right_that_is_missing_is_named_and_once_given_it_goes_on  # noqa: F821  brokers of a quorum would need rights too
 
 
 @pytest.fixture(scope="module")
