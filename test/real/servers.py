@@ -46,13 +46,14 @@ def answers(url):
 
 
 class Process:
-    """One process of a system. `ready` is asked until it says true."""
+    """One process of a system. `ready` is asked until it says true. One that ends with the words `again_when` in its log is
+    started again, as whoever looks after it would."""
 
-    def __init__(self, name, folder, command, ready, environment=None):
+    def __init__(self, name, folder, command, ready, environment=None, again_when=None):
         self.name, self.folder, self.command, self.ready = name, pathlib.Path(folder), [str(part) for part in command], ready
         self.environment = {key: str(value) for key, value in (environment or {}).items()}
         self.log = self.folder / f"{name}.log"
-        self.process = None
+        self.process, self.again_when = None, again_when
 
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +79,9 @@ class Process:
         """Errors: RuntimeError with the end of its log."""
         deadline = time.monotonic() + seconds
         while not self.ready():
+            if not self.running and self.again_when and self.again_when in self.tail(40) and time.monotonic() < deadline:
+                time.sleep(1)
+                self.start()
             if not self.running:
                 raise RuntimeError(f"{self.name} ended with {self.process.returncode}; its log ends:\n{self.tail()}")
             if time.monotonic() > deadline:
@@ -266,7 +270,9 @@ class Kafka(System):
             if made.returncode != 0:
                 raise RuntimeError(f"kafka-storage format: {made.stdout}{made.stderr}")
         name = f"kafka-{number}"
-        return self.add(name, folder, self.java(self.heap, "kafka.Kafka", path), lambda: self.broker_ready(number))
+        # ZooKeeper believes a killed broker alive until its session is over, and the new one ends with that complaint.
+        return self.add(name, folder, self.java(self.heap, "kafka.Kafka", path), lambda: self.broker_ready(number),
+                        again_when="NodeExistsException")
 
     def broker_ready(self, number):
         """It answers Metadata, and lists itself: a broker that is fenced does not."""
