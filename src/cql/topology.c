@@ -15,7 +15,8 @@
 
 enum {
     WINDOW_MIN = 8,
-    SLOW_US = 200000,    /* an answer took long */
+    SLOW_US =
+        1000000, /* an answer took long; at the server a write is given up after two of these */
     SHRINK_US = 200000,  /* a window shrinks once in so long: one trouble has many answers */
     TRIES_NEAR = 3,      /* nodes around a row's token that are tried in turn */
     REFRESH_US = 500000, /* from an event to the question: events come in swarms */
