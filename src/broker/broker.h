@@ -4,8 +4,22 @@
 #define BROKER_BROKER_H
 
 #include "base/base.h"
+#include "net/net.h"
 
 struct broker_server;
+
+/* Who may come in. All empty: everybody, without encryption. */
+struct broker_security_options {
+    struct net_tls_server tls; /* certificate empty: plain TCP */
+    mr_str mechanisms;         /* SASL: "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER", any of
+                                * them; empty: none is asked for */
+    mr_str users;              /* file of lines "name:password": those that do not exist are made */
+    mr_str token_keys;         /* OAUTHBEARER: a JWKS file or public keys in PEM */
+    mr_str token_issuer, token_audience; /* that tokens must have; empty: not looked at */
+    bool token_unsecured;                /* tokens without a signature are good too */
+    int64_t session_ms;                  /* clients authenticate again within it; 0: never */
+    size_t conns_per_address_max;        /* 0: no limit of its own */
+};
 
 struct broker_options {
     mr_str folder;              /* made when missing; holds the topics and the cluster's id */
@@ -18,11 +32,13 @@ struct broker_options {
     bool no_reserve;            /* take the disk's last 5 % too (tests) */
     int32_t default_partitions; /* 0: 4 */
     size_t recent_bytes;        /* appended batches kept in memory for readers; 0: 32 MB */
+    struct broker_security_options security;
 };
 
 /* Binds the listener, locks nothing, and starts recovery on the disk threads; requests that come
  * before it is done wait up to 1 s. May block for the listener and the folder only.
- * Errors: MR_BUSY, MR_DENIED (port); MR_IO, MR_DENIED, MR_CORRUPT (folder).
+ * Errors: MR_BUSY, MR_DENIED (port); MR_IO, MR_DENIED, MR_CORRUPT (folder); MR_INVALID, MR_NOT_FOUND
+ * (an option of security and its file).
  * Thread: the loop's, or any while the loop does not run yet. Owner: the caller, until _close. */
 mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
                           const struct broker_options *options, struct broker_server **out);

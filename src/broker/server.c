@@ -84,8 +84,24 @@ static void send_spliced(struct broker_conn *conn, const struct wire_out *out)
     mr_counter_add(conn->server->storage.bytes_out, (int64_t)out->splice_bytes);
 }
 
+/* A SASL token as it is (SaslHandshake version 0); a refusal has no form, only the end. */
+static void token_send(struct broker_conn *conn, const struct broker_request *request)
+{
+    const struct kafka_sasl_authenticate_response *out = request->out;
+    struct mr_buf *buf = net_out(conn->net);
+
+    if (out->error_code != KAFKA_ERROR_NONE)
+        return;
+    mr_buf_be32(buf, (uint32_t)out->auth_bytes.length);
+    mr_buf_str(buf, out->auth_bytes);
+}
+
 static void request_send(struct broker_conn *conn, struct broker_request *request)
 {
+    if (request->raw) {
+        token_send(conn, request);
+        return;
+    }
     bool payload = request->refs.count > 0;
     struct mr_buf scratch = {0};
     struct mr_buf *buf = payload ? &scratch : net_out(conn->net);
@@ -241,13 +257,48 @@ static void answer_newer_versions(struct broker_conn *conn, struct broker_reques
     broker_metadata_api_versions(request);
 }
 
+static void request_structs(struct broker_request *request)
+{
+    request->in = mr_arena_alloc_zero(&request->arena, request->api->request()->bytes);
+    request->out = mr_arena_alloc_zero(&request->arena, request->api->response()->bytes);
+    wire_reset(request->api->response(), request->out);
+}
+
+/* A whole frame is a token: KIP-43, before there was SaslAuthenticate. */
+static mr_err raw_token(struct broker_conn *conn, mr_str frame)
+{
+    struct broker_request *request = request_new(conn->server);
+    struct kafka_sasl_authenticate_request *in;
+
+    request->conn = conn;
+    request->raw = true;
+    request->frame = mr_arena_str(&request->arena, mr_str_slice(frame, 4, frame.length));
+    request->api = kafka_api_find(KAFKA_API_sasl_authenticate);
+    request_structs(request);
+    in = request->in;
+    in->auth_bytes = request->frame;
+    enqueue(conn, request);
+    request_run(request);
+    return MR_OK;
+}
+
+/* APIs that are answered while the broker still recovers. */
+static bool needs_no_log(const struct kafka_api *api)
+{
+    return api->key == KAFKA_API_api_versions || api->key == KAFKA_API_sasl_handshake ||
+           api->key == KAFKA_API_sasl_authenticate;
+}
+
 static mr_err on_message(struct net_conn *net, struct mr_bytes *owner, mr_str frame)
 {
     struct broker_conn *conn = net_context(net);
     struct broker_server *server = conn->server;
-    struct broker_request *request = request_new(server);
+    struct broker_request *request;
     mr_err err;
 
+    if (conn->login.raw && conn->login.state == BROKER_LOGIN_TOKEN)
+        return raw_token(conn, frame);
+    request = request_new(server);
     request->conn = conn;
     request->frame = mr_str_slice(frame, 4, frame.length);
     if (frame.length < SHARED_FRAME_BYTES) {
@@ -265,11 +316,11 @@ static mr_err on_message(struct net_conn *net, struct mr_bytes *owner, mr_str fr
         answer_newer_versions(conn, request);
         return MR_OK;
     }
+    if (err == MR_OK && broker_sasl_admits(conn, request->api->key) != MR_OK)
+        err = refuse(conn, request, mr_why());
     if (err != MR_OK)
         goto out;
-    request->in = mr_arena_alloc_zero(&request->arena, request->api->request()->bytes);
-    request->out = mr_arena_alloc_zero(&request->arena, request->api->response()->bytes);
-    wire_reset(request->api->response(), request->out);
+    request_structs(request);
     err = kafka_api_read_request(request->body, &request->arena, request->api,
                                  request->header.request_api_version, request->in);
     if (err != MR_OK) {
@@ -277,7 +328,7 @@ static mr_err on_message(struct net_conn *net, struct mr_bytes *owner, mr_str fr
         goto out;
     }
     enqueue(conn, request);
-    if (server->ready || request->api->key == KAFKA_API_api_versions)
+    if (server->ready || needs_no_log(request->api))
         request_run(request);
     else
         hold(request);
@@ -289,8 +340,10 @@ out:
 
 static mr_err on_frame(struct net_conn *net, mr_str seen, size_t *total)
 {
-    (void)net;
-    return net_frame_be32(seen, MR_LIMIT_FRAME_BYTES, total);
+    const struct broker_conn *conn = net_context(net);
+    bool known = conn->login.state == BROKER_LOGIN_FREE || conn->login.again;
+
+    return net_frame_be32(seen, known ? MR_LIMIT_FRAME_BYTES : MR_LIMIT_SASL_BYTES, total);
 }
 
 static void on_opened(struct net_conn *net)
@@ -303,6 +356,7 @@ static void on_opened(struct net_conn *net)
     conn->last = &conn->first;
     net_peer(net, &conn->peer);
     net_context_set(net, conn);
+    broker_sasl_begin(conn);
     server->conn_count++;
     mr_counter_add(server->storage.connections, 1);
 }
@@ -325,6 +379,7 @@ static void on_closed(struct net_conn *net, mr_err why)
     }
     server->conn_count--;
     mr_counter_add(server->storage.connections, -1);
+    broker_sasl_end(conn);
     mr_free(conn);
 }
 
@@ -523,6 +578,7 @@ static void server_free(struct broker_server *server)
     broker_groups_fini(&server->groups);
     broker_txns_fini(&server->txns);
     broker_topics_fini(&server->topics);
+    broker_security_fini(&server->security);
     broker_storage_fini(&server->storage);
     while (server->spare != NULL) {
         struct broker_request *request = server->spare;
@@ -563,6 +619,9 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
     if (options->default_partitions > 0)
         server->topics.default_partitions = options->default_partitions;
     err = advertise_parse(server, options->advertise);
+    if (err == MR_OK)
+        err = broker_security_open(&server->security, server, &options->security,
+                                   mr_str_from(server->storage.folder));
     if (err != MR_OK)
         goto out;
     snprintf(host, sizeof(host), "%.*s", MR_STR_ARG(options->host));
@@ -570,6 +629,9 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
                      server, &server->listener);
     if (err != MR_OK)
         goto out;
+    if (server->security.tls != NULL)
+        net_listener_tls(server->listener, server->security.tls);
+    net_listener_conns_per_address_max(server->listener, options->security.conns_per_address_max);
     snprintf(clean, sizeof(clean), "%s/clean", server->storage.folder);
     unlink(clean); /* from here on a stop is unclean until it says otherwise */
     err = mr_folder_sync(server->storage.folder);
@@ -635,6 +697,7 @@ static void close_poll(struct mr_timer *timer)
     struct broker_server *server = mr_container(timer, struct broker_server, close_timer);
     bool busy = server->conn_count > 0 || server->topics.loading > 0 || server->topics.writing ||
                 server->topics.write_again || server->topics.deleting.count > 0 ||
+                server->security.writing || server->security.write_again || server->hashing > 0 ||
                 server->storage.space_checking || server->storage.compactions > 0;
     bool clean = true;
 

@@ -7,6 +7,7 @@
 #include "broker/broker.h"
 #include "broker/group.h"
 #include "broker/journal.h"
+#include "broker/security.h"
 #include "broker/topics.h"
 #include "broker/txn.h"
 #include "kafka/messages.h"
@@ -23,6 +24,7 @@ struct broker_conn {
     size_t request_count, request_bytes, fetch_count;
     bool paused, flushing;
     struct net_address peer;
+    struct broker_login login;
 };
 struct broker_request {
     struct broker_server *server;
@@ -39,6 +41,7 @@ struct broker_request {
     void *work;       /* the handler's own, while it waits */
     void (*abandon)(struct broker_request *request); /* the connection went; NULL: carry on */
     bool answered, silent, held;
+    bool raw; /* a SASL token without a header: so is its answer */
 };
 struct broker_server {
     struct mr_loop *loop;
@@ -47,6 +50,8 @@ struct broker_server {
     struct broker_topics topics;
     struct broker_groups groups;
     struct broker_txns txns;
+    struct broker_security security;
+    size_t hashing; /* passwords on disk threads */
     struct net_listener *listener;
     uint16_t port;
     bool no_auto_create, ready, closing;

@@ -322,6 +322,17 @@ void kafka_call_wake(struct kafka_client *client)
     }
 }
 
+void kafka_call_refuse(struct kafka_client *client, mr_err err)
+{
+    for (struct kafka_call *call = client->calls; call != NULL; call = call->next) {
+        if (!call->looking)
+            continue;
+        call_note(call, err);
+        call->deadline_us = mr_loop_now_us(client->loop);
+        mr_timer_start(client->loop, &call->timer, 0);
+    }
+}
+
 struct kafka_call *kafka_call_start(struct kafka_client *client,
                                     const struct kafka_call_options *options)
 {

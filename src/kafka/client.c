@@ -2,6 +2,8 @@
  * One metadata request is under way at a time and asks for all topics that are wanted then. */
 #include "kafka/client.h"
 
+#include "kafka/login.h"
+
 enum {
     DEFAULT_PORT = 9092,
     BACKOFF_SHIFT_MAX = 6,
@@ -79,6 +81,8 @@ void kafka_client_unlisten(struct kafka_client *client, struct kafka_listener *l
 /* A listener only has its own task run, so the list does not change under our hands. */
 void kafka_client_tell(struct kafka_client *client, mr_err err)
 {
+    if (err == MR_AUTH)
+        kafka_call_refuse(client, err);
     for (struct kafka_listener *listener = client->listeners; listener != NULL;
          listener = listener->next)
         listener->changed(listener, err);
@@ -204,6 +208,33 @@ static void metadata_ask(struct kafka_client *client)
 
 /* ---- open and close ---- */
 
+static mr_err security_take(struct kafka_client *client, const struct kafka_security *from)
+{
+    struct kafka_security *own = &client->security;
+    mr_err err = from->mechanism.length == 0 ? MR_OK : kafka_login_check(from->mechanism);
+    if (err == MR_OK && from->mechanism.length > 0 && from->user.length == 0)
+        err = mr_fail(MR_INVALID, "kafka: SASL %.*s needs a user", MR_STR_ARG(from->mechanism));
+    if (err == MR_OK && from->tls)
+        err = net_tls_client_new(&from->files, &client->tls);
+    own->tls = from->tls;
+    own->mechanism = mr_str_of(mr_copy_cstr(from->mechanism), from->mechanism.length);
+    own->user = mr_str_of(mr_copy_cstr(from->user), from->user.length);
+    own->password = mr_str_of(mr_copy_cstr(from->password), from->password.length);
+    return err;
+}
+
+static void security_free(struct kafka_client *client)
+{
+    struct kafka_security *own = &client->security;
+    net_tls_free(client->tls);
+    if (own->password.length > 0)
+        kafka_scram_wipe((void *)(uintptr_t)own->password.data, own->password.length);
+    kafka_scram_wipe(&client->salted, sizeof client->salted);
+    mr_free((void *)(uintptr_t)own->mechanism.data);
+    mr_free((void *)(uintptr_t)own->user.data);
+    mr_free((void *)(uintptr_t)own->password.data);
+}
+
 static void client_free(struct kafka_client *client)
 {
     struct mr_map_entry *entry;
@@ -220,6 +251,7 @@ static void client_free(struct kafka_client *client)
     mr_arena_fini(&client->response_arena);
     mr_buf_fini(&client->scratch);
     mr_free((void *)(uintptr_t)client->client_id.data);
+    security_free(client);
     mr_free(client);
 }
 
@@ -255,8 +287,8 @@ static mr_err addresses_parse(struct kafka_client *client, mr_str addresses)
     return client->brokers.count > 0 ? MR_OK : mr_fail(MR_INVALID, "kafka: no address given");
 }
 
-mr_err kafka_client_open(struct mr_loop *loop, mr_str addresses, mr_str client_id,
-                         struct kafka_client **out)
+mr_err kafka_client_open_secure(struct mr_loop *loop, mr_str addresses, mr_str client_id,
+                                const struct kafka_security *security, struct kafka_client **out)
 {
     struct kafka_client *client = mr_new(struct kafka_client);
     client->loop = loop;
@@ -265,12 +297,20 @@ mr_err kafka_client_open(struct mr_loop *loop, mr_str addresses, mr_str client_i
     client->laters_end = &client->laters;
     client->task.run = client_task;
     mr_err err = addresses_parse(client, addresses);
+    if (err == MR_OK)
+        err = security_take(client, security);
     if (err != MR_OK) {
         client_free(client);
         return err;
     }
     *out = client;
     return MR_OK;
+}
+
+mr_err kafka_client_open(struct mr_loop *loop, mr_str addresses, mr_str client_id,
+                         struct kafka_client **out)
+{
+    return kafka_client_open_secure(loop, addresses, client_id, &(struct kafka_security){0}, out);
 }
 
 void kafka_client_close(struct kafka_client *client)

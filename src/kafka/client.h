@@ -19,9 +19,19 @@ struct kafka_broker {
     int32_t id; /* of the cluster; a bootstrap address has -1, -2, ... */
     struct net_address address;
 };
+/* A password after its hashing, for one salt and count. */
+struct kafka_salted {
+    int kind; /* enum kafka_scram_kind; 0: nothing yet */
+    int32_t iterations;
+    size_t salt_bytes;
+    uint8_t salt[128], password[64];
+};
 struct kafka_client {
     struct mr_loop *loop;
-    mr_str client_id;    /* owned */
+    mr_str client_id;               /* owned */
+    struct kafka_security security; /* owned texts; `files` is used up */
+    struct net_tls *tls;            /* NULL: plain */
+    struct kafka_salted salted;
     bool closing;        /* freed at the turn's end */
     struct mr_task task; /* turn's end: laters, failures, metadata to ask for */
     MR_ARRAY(struct kafka_broker) brokers;
@@ -89,6 +99,8 @@ struct kafka_call *kafka_call_start(struct kafka_client *client,
 void kafka_call_drop_lane(struct kafka_client *client, const void *lane);
 /* Something was learned: calls that wait for a leader or coordinator look again. */
 void kafka_call_wake(struct kafka_client *client);
+/* Nobody lets us in: calls that look for a leader or coordinator end with the error, soon. */
+void kafka_call_refuse(struct kafka_client *client, mr_err err);
 /* Ends all with MR_CANCELLED, told at the turn's end. */
 void kafka_call_cancel_all(struct kafka_client *client);
 

@@ -16,6 +16,7 @@
 
 #include "kafka/messages.h"
 #include "kafka/records.h"
+#include "net/net.h"
 
 struct kafka_client;
 struct kafka_producer;
@@ -35,6 +36,20 @@ enum {
  * Errors: MR_INVALID (not addresses). */
 mr_err kafka_client_open(struct mr_loop *loop, mr_str addresses, mr_str client_id,
                          struct kafka_client **out);
+/* How its connections are made; {0}: plain TCP, nobody signs in. Everything is copied. */
+struct kafka_security {
+    bool tls;
+    struct net_tls_client files; /* with tls: whom to trust, our own certificate (mTLS); {0}: the
+                                  * system's authorities, and none of ours */
+    mr_str mechanism;            /* SASL: "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"; empty: none */
+    mr_str user, password;       /* with a mechanism */
+};
+/* Requests of a client that may not come in (a wrong password, a certificate that a side does not
+ * trust) end at once with MR_AUTH; the sentence has the address, the mechanism and the user, never
+ * the password. Errors besides: MR_UNSUPPORTED (a mechanism), MR_INVALID, MR_NOT_FOUND, MR_DENIED (a
+ * file of TLS). Reads those files: may block for that. */
+mr_err kafka_client_open_secure(struct mr_loop *loop, mr_str addresses, mr_str client_id,
+                                const struct kafka_security *security, struct kafka_client **out);
 void kafka_client_close(struct kafka_client *client); /* accepts NULL */
 /* What stands in the way of a request that is being retried now, its sentence in mr_why(); MR_OK: nothing. */
 mr_err kafka_client_trouble(const struct kafka_client *client);

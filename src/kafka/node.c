@@ -2,18 +2,22 @@
  * sends requests one behind the other, matches answers in order, and comes back after a loss.
  *
  *   DOWN --node_connect--> CONNECTING --opened--> GREETING --ApiVersions answered--> READY
+ *   with SASL: GREETING --> CHOOSING --SaslHandshake answered--> SIGNING --tokens--> READY, and
+ *              READY --a request late in the session's life--> CHOOSING again, behind what is sent
  *   any  --closed--> DOWN, with a back-off that grows until READY is reached
  *
  * Requests wait in `waiting` until READY and are in `sent` until answered. They are written when
  * they are sent: only then their version is known. */
 #include "kafka/client.h"
+#include "kafka/login.h"
 
-enum state { DOWN, CONNECTING, GREETING, READY };
+enum state { DOWN, CONNECTING, GREETING, CHOOSING, SIGNING, READY };
 
 enum {
     VERSIONS_NEWEST = 3, /* of ApiVersions, as we greet */
     TICK_US = 250000,
     BACKOFF_SHIFT_MAX = 5,
+    SESSION_SHARE = 85, /* percent of a session after which we sign in again */
 };
 
 struct request {
@@ -38,6 +42,8 @@ struct kafka_node {
     struct net_conn *conn;
     enum state state;
     bool dropped;
+    struct kafka_login login;
+    int64_t renew_us; /* sign in again from here on; 0: never */
     int16_t greeting; /* version of the ApiVersions request under way */
     int32_t correlation;
     int32_t failures;   /* in a row */
@@ -230,6 +236,8 @@ static void timer_run(struct mr_timer *timer)
     if (overdue.first != NULL) {
         mr_fail(MR_TIMEOUT, "kafka %s:%u: not connected in time", node->address.host,
                 node->address.port);
+        if (node->state > CONNECTING && node->state < READY) /* it greets us for ever */
+            net_abort(node->conn);
         node->refused_err = MR_TIMEOUT;
         mr_free(node->refused_why);
         node->refused_why = mr_copy_cstr(mr_str_from(mr_why()));
@@ -238,6 +246,145 @@ static void timer_run(struct mr_timer *timer)
         mr_loop_at_turn_end(node->client->loop, &node->refused_task);
     }
     node_tick(node);
+}
+
+/* ---- ready ---- */
+
+static void versions_learn(struct kafka_node *node,
+                           const struct kafka_api_versions_response *response)
+{
+    for (size_t key = 0; key < mr_count_of(node->newest); key++) {
+        node->oldest[key] = 0;
+        node->newest[key] = -1;
+    }
+    for (int32_t i = 0; i < response->api_keys.count; i++) {
+        const struct kafka_api_versions_api *row = &response->api_keys.items[i];
+        if (row->api_key < 0 || row->api_key > KAFKA_API_KEY_MAX)
+            continue;
+        node->oldest[row->api_key] = row->min_version;
+        node->newest[row->api_key] = row->max_version;
+    }
+}
+
+static void ready(struct kafka_node *node)
+{
+    node->state = READY;
+    node->failures = 0;
+    for (struct request *request; (request = queue_take(&node->waiting)) != NULL;)
+        request_send(node, request);
+}
+
+/* ---- signing in ---- */
+
+static int16_t newest_of(const struct kafka_node *node, const struct kafka_api *api)
+{
+    int16_t newest = node->newest[api->key];
+    return newest < api->newest ? newest : api->newest;
+}
+
+/* A request of the connection itself, written at once. */
+static void say(struct kafka_node *node, const struct kafka_api *api, int16_t version,
+                const void *request)
+{
+    struct mr_buf *scratch = &node->client->scratch;
+    mr_buf_clear(scratch);
+    struct wire_out out = kafka_api_out(scratch, api, version);
+    kafka_api_write_request(&out, api, node->correlation++, node->client->client_id, request);
+    wire_out_fini(&out);
+    net_send(node->conn, scratch->data, scratch->length);
+}
+
+static mr_err sign_fail(const struct kafka_node *node, const char *why)
+{
+    const struct kafka_security *security = &node->client->security;
+    return mr_fail(MR_AUTH, "SASL %.*s as \"%.*s\": %s", MR_STR_ARG(security->mechanism),
+                   MR_STR_ARG(security->user), why);
+}
+
+static mr_err sign_in(struct kafka_node *node)
+{
+    const struct kafka_api *api = kafka_api_find(KAFKA_API_sasl_handshake);
+    struct kafka_sasl_handshake_request request = {node->client->security.mechanism};
+    if (newest_of(node, api) < 1 ||
+        newest_of(node, kafka_api_find(KAFKA_API_sasl_authenticate)) < 0)
+        return sign_fail(node, "the broker offers no SASL on this port");
+    node->state = CHOOSING;
+    kafka_login_fini(&node->login);
+    say(node, api, 1, &request);
+    return MR_OK;
+}
+
+static mr_err token_say(struct kafka_node *node, mr_str said, bool *done)
+{
+    const struct kafka_api *api = kafka_api_find(KAFKA_API_sasl_authenticate);
+    struct mr_buf token = {0};
+    mr_err err = kafka_login_step(node->client, &node->login, said, &token, done);
+    if (err == MR_OK && !*done) {
+        struct kafka_sasl_authenticate_request request = {mr_buf_as_str(&token)};
+        say(node, api, newest_of(node, api), &request);
+        kafka_scram_wipe(node->client->scratch.data, node->client->scratch.length);
+    }
+    kafka_scram_wipe(token.data, token.length);
+    mr_buf_fini(&token);
+    return err == MR_OK ? MR_OK : sign_fail(node, mr_why());
+}
+
+static mr_err chosen(struct kafka_node *node, mr_str frame)
+{
+    const struct kafka_api *api = kafka_api_find(KAFKA_API_sasl_handshake);
+    struct kafka_sasl_handshake_response response;
+    struct mr_buf offer = {0};
+    int32_t correlation = 0;
+    bool done = false;
+    mr_err err = kafka_api_read_response(frame, &node->client->response_arena, api, 1, &correlation,
+                                         &response);
+    if (err != MR_OK)
+        return err;
+    if (response.error_code == KAFKA_ERROR_NONE) {
+        node->state = SIGNING;
+        return token_say(node, MR_STR_NULL, &done);
+    }
+    mr_buf_printf(&offer, "the broker refuses: %s; it offers",
+                  kafka_error_name(response.error_code));
+    for (int32_t i = 0; i < response.mechanisms.count && i < 10; i++)
+        mr_buf_printf(&offer, "%s %.*s", i > 0 ? "," : "",
+                      MR_STR_ARG(response.mechanisms.items[i]));
+    if (response.mechanisms.count <= 0)
+        mr_buf_cstr(&offer, " none on this port");
+    char *why = mr_buf_take_cstr(&offer);
+    err = sign_fail(node, why);
+    mr_free(why);
+    return err;
+}
+
+static mr_err signed_in(struct kafka_node *node, mr_str frame)
+{
+    const struct kafka_api *api = kafka_api_find(KAFKA_API_sasl_authenticate);
+    struct kafka_sasl_authenticate_response response;
+    int32_t correlation = 0;
+    bool done = false;
+    mr_err err = kafka_api_read_response(frame, &node->client->response_arena, api,
+                                         newest_of(node, api), &correlation, &response);
+    if (err != MR_OK)
+        return err;
+    if (response.error_code != KAFKA_ERROR_NONE) {
+        char *why = mr_copy_cstr(response.error_message.length > 0
+                                     ? mr_str_slice(response.error_message, 0, 500)
+                                     : mr_str_from(kafka_error_text(response.error_code)));
+        err = sign_fail(node, why);
+        mr_free(why);
+        return err;
+    }
+    err = token_say(node, response.auth_bytes, &done);
+    if (err != MR_OK || !done)
+        return err;
+    kafka_login_fini(&node->login);
+    node->renew_us = response.session_lifetime_ms <= 0
+                         ? 0
+                         : mr_loop_now_us(node->client->loop) +
+                               response.session_lifetime_ms * 10 * SESSION_SHARE;
+    ready(node);
+    return MR_OK;
 }
 
 /* ---- greeting: which versions does the broker speak ---- */
@@ -272,7 +419,6 @@ static mr_err greeting_read(struct kafka_node *node, mr_str frame,
 static mr_err greeted(struct kafka_node *node, mr_str frame)
 {
     struct kafka_api_versions_response response;
-    mr_arena_reset(&node->client->response_arena);
     mr_err err = greeting_read(node, frame, &response);
     if (err != MR_OK)
         return err;
@@ -282,21 +428,10 @@ static mr_err greeted(struct kafka_node *node, mr_str frame)
     }
     if (response.error_code != KAFKA_ERROR_NONE)
         return kafka_error_fail(response.error_code, "kafka: ApiVersions");
-    for (size_t key = 0; key < mr_count_of(node->newest); key++) {
-        node->oldest[key] = 0;
-        node->newest[key] = -1;
-    }
-    for (int32_t i = 0; i < response.api_keys.count; i++) {
-        const struct kafka_api_versions_api *row = &response.api_keys.items[i];
-        if (row->api_key < 0 || row->api_key > KAFKA_API_KEY_MAX)
-            continue;
-        node->oldest[row->api_key] = row->min_version;
-        node->newest[row->api_key] = row->max_version;
-    }
-    node->state = READY;
-    node->failures = 0;
-    for (struct request *request; (request = queue_take(&node->waiting)) != NULL;)
-        request_send(node, request);
+    versions_learn(node, &response);
+    if (node->client->security.mechanism.length > 0)
+        return sign_in(node);
+    ready(node);
     return MR_OK;
 }
 
@@ -321,8 +456,12 @@ static mr_err on_message(struct net_conn *conn, struct mr_bytes *owner, mr_str f
     if (node == NULL)
         return MR_OK;
     frame = mr_str_slice(frame, sizeof(uint32_t), frame.length);
-    if (node->state == GREETING)
-        return greeted(node, frame);
+    if (node->state != READY && node->sent.first == NULL) { /* else what was sent before it */
+        mr_arena_reset(&node->client->response_arena);
+        return node->state == GREETING   ? greeted(node, frame)
+               : node->state == CHOOSING ? chosen(node, frame)
+                                         : signed_in(node, frame);
+    }
     struct kafka_client *client = node->client;
     struct request *request = node->sent.first;
     int32_t correlation = 0;
@@ -354,10 +493,15 @@ static void on_closed(struct net_conn *conn, mr_err why)
     bool overdue = is_overdue(&node->sent, now);
     node->conn = NULL;
     node->state = DOWN;
+    kafka_login_fini(&node->login);
+    node->renew_us = 0;
     node->connect_us = now + kafka_client_backoff_us(node->client, node->failures);
     if (node->failures < BACKOFF_SHIFT_MAX)
         node->failures++;
-    mr_err err = overdue ? MR_TIMEOUT : was_ready ? MR_CLOSED : MR_UNREACHABLE;
+    mr_err err = overdue          ? MR_TIMEOUT
+                 : why == MR_AUTH ? MR_AUTH /* another try would say the same */
+                 : was_ready      ? MR_CLOSED
+                                  : MR_UNREACHABLE;
     if (overdue)
         mr_fail(err, "kafka %s:%u: no answer in time", node->address.host, node->address.port);
     else
@@ -384,8 +528,8 @@ static const struct net_handler handler = {
 static void node_connect(struct kafka_node *node)
 {
     node->state = CONNECTING;
-    mr_err err = net_connect(node->client->loop, node->address.host, node->address.port, &handler,
-                             node, &node->conn);
+    mr_err err = net_connect_tls(node->client->loop, node->address.host, node->address.port,
+                                 node->client->tls, NULL, &handler, node, &node->conn);
     if (err == MR_OK)
         return;
     node->state = DOWN;
@@ -486,6 +630,9 @@ void kafka_node_request(struct kafka_node *node, int16_t api_key, int16_t versio
     request->fill = fill;
     request->done = done;
     request->context = context;
+    if (node->state == READY && node->renew_us != 0 && now >= node->renew_us &&
+        sign_in(node) != MR_OK)
+        net_abort(node->conn);
     if (node->state == READY) {
         request_send(node, request);
     } else {
@@ -505,6 +652,7 @@ static void node_drop(struct kafka_node *node)
     queue_fini(&node->waiting);
     queue_fini(&node->sent);
     queue_fini(&node->refused);
+    kafka_login_fini(&node->login);
     mr_timer_stop(&node->timer);
     if (node->conn != NULL) {
         net_context_set(node->conn, NULL);

@@ -167,18 +167,97 @@ mr_err up_options_port(const struct up_options *options, int port, bool alone, u
     return MR_OK;
 }
 
-mr_err up_options_host(const struct up_options *options, const char **out)
+mr_err up_options_host(const struct up_options *options, bool guarded, const char **out)
 {
     const char *host = options->host == NULL ? "127.0.0.1" : options->host;
     bool here = strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 ||
                 strcmp(host, "::1") == 0;
-    if (!here && options->insecure == NULL)
+    if (!here && !guarded && options->insecure == NULL)
         return mr_fail(MR_DENIED,
                        "--host %s would let anybody who reaches this machine in; say --insecure if "
                        "that is wanted",
                        host);
     *out = host;
     return MR_OK;
+}
+
+/* ---- who may come in to the log ---- */
+
+const char *up_options_security_word(const struct up_options *options)
+{
+    const struct {
+        const char *value, *word;
+    } words[] = {{options->tls_cert, "--tls-cert"},
+                 {options->tls_key, "--tls-key"},
+                 {options->tls_client_ca, "--tls-client-ca"},
+                 {options->tls_clients, "--tls-clients"},
+                 {options->sasl, "--sasl"},
+                 {options->users, "--users"},
+                 {options->sasl_session, "--sasl-session"},
+                 {options->token_keys, "--token-keys"},
+                 {options->token_issuer, "--token-issuer"},
+                 {options->token_audience, "--token-audience"},
+                 {options->token_unsecured, "--token-unsecured"},
+                 {options->conns_per_address, "--conns-per-address"}};
+    for (size_t i = 0; i < mr_count_of(words); i++)
+        if (words[i].value != NULL)
+            return words[i].word;
+    return NULL;
+}
+
+static mr_err number_read(const char *word, const char *text, int64_t *out)
+{
+    if (text == NULL)
+        return MR_OK;
+    if (mr_str_to_i64(mr_str_from(text), out) != MR_OK || *out < 1 || *out > 1000000000)
+        return mr_fail(MR_INVALID, "%s %s: expected a number above 0", word, text);
+    return MR_OK;
+}
+
+static mr_err clients_read(const struct up_options *options, enum net_tls_clients *out)
+{
+    mr_str word = mr_str_from(options->tls_clients);
+    *out = options->tls_client_ca == NULL ? NET_TLS_CLIENTS_NONE : NET_TLS_CLIENTS_REQUIRE;
+    if (word.data == NULL)
+        return MR_OK;
+    if (mr_str_equal(word, MR_STR("none")))
+        *out = NET_TLS_CLIENTS_NONE;
+    else if (mr_str_equal(word, MR_STR("request")))
+        *out = NET_TLS_CLIENTS_REQUEST;
+    else if (mr_str_equal(word, MR_STR("require")))
+        *out = NET_TLS_CLIENTS_REQUIRE;
+    else
+        return mr_fail(MR_INVALID, "--tls-clients %s: expected none, request or require",
+                       word.data);
+    return MR_OK;
+}
+
+mr_err up_options_security(const struct up_options *options, struct broker_security_options *out)
+{
+    int64_t session_s = 0, conns = 0;
+    *out = (struct broker_security_options){
+        .tls = {.certificate = mr_str_from(options->tls_cert),
+                .key = mr_str_from(options->tls_key),
+                .client_ca = mr_str_from(options->tls_client_ca)},
+        .mechanisms = mr_str_from(options->sasl),
+        .users = mr_str_from(options->users),
+        .token_keys = mr_str_from(options->token_keys),
+        .token_issuer = mr_str_from(options->token_issuer),
+        .token_audience = mr_str_from(options->token_audience),
+        .token_unsecured = options->token_unsecured != NULL,
+    };
+    mr_err err = clients_read(options, &out->tls.clients);
+    if (err == MR_OK)
+        err = number_read("--sasl-session", options->sasl_session, &session_s);
+    if (err == MR_OK)
+        err = number_read("--conns-per-address", options->conns_per_address, &conns);
+    if (err == MR_OK && options->tls_cert == NULL &&
+        (options->tls_key != NULL || options->tls_client_ca != NULL ||
+         options->tls_clients != NULL))
+        err = mr_fail(MR_INVALID, "the --tls options need --tls-cert");
+    out->session_ms = session_s * 1000;
+    out->conns_per_address_max = (size_t)conns;
+    return err;
 }
 
 /* ---- the data folder ---- */

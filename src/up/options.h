@@ -3,6 +3,7 @@
 #define UP_OPTIONS_H
 
 #include "base/base.h"
+#include "broker/broker.h"
 #include "pipeline/pipeline.h"
 
 enum { UP_FILES_MAX = 64 };
@@ -28,8 +29,13 @@ struct up_options {
 int up_options_read(const char *command, int argc, char **argv, struct up_options *out);
 /* `port` moved by --port-offset; `--port` when `alone`. MR_INVALID when the result is no port. */
 mr_err up_options_port(const struct up_options *options, int port, bool alone, uint16_t *out);
-/* The address to listen on. MR_DENIED: beyond this machine without --insecure. */
-mr_err up_options_host(const struct up_options *options, const char **out);
+/* The address to listen on. MR_DENIED: beyond this machine without --insecure, and not `guarded` by
+ * authentication. */
+mr_err up_options_host(const struct up_options *options, bool guarded, const char **out);
+/* Who may come in to the log. Errors: MR_INVALID. The texts are the options'. */
+mr_err up_options_security(const struct up_options *options, struct broker_security_options *out);
+/* The first option of up_options_security() that is given; NULL: none. */
+const char *up_options_security_word(const struct up_options *options);
 /* The data folder: made, entered, locked by this process, of a format that we know, with room on its
  * disk; the program's log is opened there. One sentence on every error. */
 mr_err up_options_folder(const struct up_options *options, struct mr_arena *arena,

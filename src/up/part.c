@@ -17,6 +17,7 @@
 
 struct part {
     struct up_options options;
+    struct broker_security_options security; /* the broker's */
     struct mr_arena arena;
     const char *command, *folder, *host;
     struct mr_loop *loop;
@@ -62,7 +63,12 @@ static int part_begin(struct part *part, const char *command, int argc, char **a
         return status;
     part->command = command;
     mr_arena_init(&part->arena);
-    mr_err err = up_options_host(&part->options, &part->host);
+    mr_err err = up_options_security(&part->options, &part->security);
+    bool guarded = strcmp(command, "broker") == 0 &&
+                   (part->security.mechanisms.length > 0 ||
+                    part->security.tls.clients == NET_TLS_CLIENTS_REQUIRE);
+    if (err == MR_OK)
+        err = up_options_host(&part->options, guarded, &part->host);
     if (err == MR_OK)
         err = up_options_port(&part->options, port, true, &part->port);
     if (err != MR_OK) {
@@ -118,6 +124,7 @@ int up_command_broker(int argc, char **argv)
         .port = part->port,
         .advertise = mr_str_from(part->options.advertise),
         .page_cache = part->options.page_cache != NULL,
+        .security = part->security,
     };
     mr_err err = broker_server_open(part->loop, part->disk, &options, &part->broker);
     return part_run(part, err, err == MR_OK ? broker_server_port(part->broker) : 0);

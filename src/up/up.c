@@ -146,7 +146,12 @@ static int load_files(struct up *up, const char *command)
 static mr_err open_all(struct up *up)
 {
     struct engine_options engine = {0};
-    mr_err err = up_options_host(&up->options, &up->host);
+    const char *word = up_options_security_word(&up->options);
+    mr_err err = word != NULL ? mr_fail(MR_INVALID,
+                                        "%s is an option of `millrace broker`: run the log alone "
+                                        "with it, and name it here by --kafka",
+                                        word)
+                              : up_options_host(&up->options, false, &up->host);
     if (err == MR_OK)
         err = up_options_folder(&up->options, &up->arena, &up->folder);
     if (err == MR_OK)

@@ -15,12 +15,14 @@ PEER = os.environ.get("PEER")
 
 
 class Log:
+    client = {}  # settings of every client: how it signs in
+
     def __init__(self, address):
         self.address = address
 
     @functools.cached_property
     def admin(self):
-        return AdminClient({"bootstrap.servers": self.address})
+        return AdminClient({"bootstrap.servers": self.address, **self.client})
 
     def topic(self, partitions=1, **config):
         """A new topic of a name of its own; settings with _ for the dots."""
@@ -31,12 +33,12 @@ class Log:
         return name
 
     def producer(self, **config):
-        return Producer({"bootstrap.servers": self.address, "linger.ms": 0,
+        return Producer({"bootstrap.servers": self.address, "linger.ms": 0, **self.client,
                          **{key.replace("_", "."): value for key, value in config.items()}})
 
     def consumer(self, *topics, group=None, **config):
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": group or f"g-{uuid.uuid4().hex[:12]}",
-                             "auto.offset.reset": "earliest", "enable.auto.commit": False,
+                             "auto.offset.reset": "earliest", "enable.auto.commit": False, **self.client,
                              **{key.replace("_", "."): value for key, value in config.items()}})
         if topics:
             consumer.subscribe(list(topics))
@@ -72,14 +74,21 @@ def take(consumer, count, seconds=20):
 class Broker(Log):
     """`millrace broker` on a folder, killed and started again at will."""
 
-    def __init__(self, folder, data=None):
+    def __init__(self, folder, data=None, arguments=()):
         self.folder, self.offset, self.process = folder, stories.free_offset(), None
-        self.data, self.environment = data or folder / "data", None
-        super().__init__(f"127.0.0.1:{9092 + self.offset}")
+        self.data, self.environment, self.arguments = data or folder / "data", None, arguments
+        self.port = 9092 + self.offset
+        super().__init__(f"127.0.0.1:{self.port}")
+
+    @property
+    def says(self):
+        """All that it has logged."""
+        log = self.data / "millrace.log"
+        return (log.read_text(errors="replace") if log.exists() else "") + self.process.text
 
     def start(self):
         self.process = stories.Millrace(self.folder, "broker", "--data", self.data,
-                                        "--port-offset", self.offset, environment=self.environment)
+                                        "--port-offset", self.offset, *self.arguments, environment=self.environment)
         try:
             stories.wait_for(lambda: self.admin.list_topics(timeout=1), 20)
         except AssertionError as trouble:

@@ -1,0 +1,216 @@
+/* broker/security_test.c: our own client at a broker that asks who it is; on one loop, real time. */
+#include "broker/server.h"
+#include "kafka/kafka.h"
+#include "story.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PATIENCE_TURNS = 20000 };
+
+struct world {
+    struct mr_loop *loop;
+    struct mr_disk *disk;
+    struct broker_server *server;
+    char folder[300], users[300], address[64];
+    struct mr_task close_task;
+    bool closed;
+    /* the latest answer */
+    bool told;
+    mr_err err;
+    char why[600];
+};
+
+#define turn_until(world, condition)                                        \
+    do {                                                                    \
+        for (int turns_left = PATIENCE_TURNS; !(condition); turns_left--) { \
+            expect(turns_left > 0);                                         \
+            mr_loop_turn((world)->loop, 1000);                              \
+        }                                                                   \
+    } while (0)
+
+static struct world *given_world(struct story *t, struct broker_security_options *security)
+{
+    struct world *world = mr_new(struct world);
+    mr_log_level_set(MR_LOG_ERROR);
+    world->loop = mr_loop_new("log", NULL);
+    world->disk = mr_disk_new(2);
+    snprintf(world->folder, sizeof world->folder, "%s/broker", t->folder);
+    snprintf(world->users, sizeof world->users, "%s/users", t->folder);
+    expect_ok(mr_file_write(world->users, MR_STR("ann:pencil\n"), 0600));
+    security->users = mr_str_from(world->users);
+    struct broker_options options = {
+        .folder = mr_str_from(world->folder), .no_reserve = true, .security = *security};
+    expect_ok(broker_server_open(world->loop, world->disk, &options, &world->server));
+    turn_until(world, broker_server_ready(world->server));
+    snprintf(world->address, sizeof world->address, "127.0.0.1:%u",
+             broker_server_port(world->server));
+    return world;
+}
+
+static void on_closed(struct mr_task *task)
+{
+    mr_container(task, struct world, close_task)->closed = true;
+}
+
+static void end_world(struct world *world)
+{
+    world->close_task.run = on_closed;
+    broker_server_close(world->server, &world->close_task);
+    turn_until(world, world->closed);
+    mr_disk_free(world->disk);
+    mr_loop_free(world->loop);
+    mr_free(world);
+}
+
+static void tells(void *context, mr_err err)
+{
+    struct world *world = context;
+    world->told = true;
+    world->err = err;
+    snprintf(world->why, sizeof world->why, "%s", err == MR_OK ? "" : mr_why());
+}
+
+/* What a client of ours is told when it makes a topic. */
+static mr_err makes_topic(struct world *world, struct kafka_client *client, const char *name)
+{
+    struct kafka_new_topic topic = {.name = mr_str_from(name), .partitions = 1, .replication = 1};
+    world->told = false;
+    kafka_admin_create_topics(client, &topic, 1, tells, world);
+    turn_until(world, world->told);
+    return world->err;
+}
+
+static mr_err comes(struct world *world, const struct kafka_security *security)
+{
+    struct kafka_client *client = NULL;
+    expect_ok(kafka_client_open_secure(world->loop, mr_str_from(world->address), MR_STR("story"),
+                                       security, &client));
+    mr_err err = makes_topic(world, client, "topic");
+    kafka_client_close(client);
+    for (int i = 0; i < 5; i++)
+        mr_loop_turn(world->loop, 1000);
+    return err;
+}
+
+static void expect_why(const struct world *world, const char *words)
+{
+    if (strstr(world->why, words) == NULL)
+        story_fail(__FILE__, __LINE__, "told \"%s\", expected \"%s\"", world->why, words);
+}
+
+STORY("our client signs in by every mechanism, and a wrong password is one sentence at once")
+{
+    static const char *const mechanisms[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"};
+    struct broker_security_options options = {
+        .mechanisms = MR_STR("PLAIN,SCRAM-SHA-256,SCRAM-SHA-512")};
+    struct world *world = given_world(t, &options);
+    for (size_t i = 0; i < mr_count_of(mechanisms); i++) {
+        struct kafka_security security = {.mechanism = mr_str_from(mechanisms[i]),
+                                          .user = MR_STR("ann"),
+                                          .password = MR_STR("pencil")};
+        char expected[200];
+        expect_ok(comes(world, &security));
+        security.password = MR_STR("Pencil-wrong");
+        expect_err(comes(world, &security), MR_AUTH);
+        snprintf(expected, sizeof expected, "kafka %s: SASL %s as \"ann\": ", world->address,
+                 mechanisms[i]);
+        expect_why(world, expected);
+        expect_why(world, "invalid credentials");
+        expect(strstr(world->why, "Pencil") == NULL);
+    }
+    end_world(world);
+}
+
+STORY("a mechanism that is not offered is told with those that are")
+{
+    struct broker_security_options options = {.mechanisms = MR_STR("SCRAM-SHA-512,PLAIN")};
+    struct kafka_security security = {
+        .mechanism = MR_STR("SCRAM-SHA-256"), .user = MR_STR("ann"), .password = MR_STR("pencil")};
+    struct kafka_client *client = NULL;
+    struct world *world = given_world(t, &options);
+    expect_err(comes(world, &security), MR_AUTH);
+    expect_why(world, "it offers PLAIN, SCRAM-SHA-512");
+    security.mechanism = MR_STR("GSSAPI");
+    expect_err(kafka_client_open_secure(world->loop, mr_str_from(world->address), MR_STR("story"),
+                                        &security, &client),
+               MR_UNSUPPORTED);
+    security.mechanism = MR_STR("PLAIN");
+    security.user = MR_STR_NULL;
+    expect_err(kafka_client_open_secure(world->loop, mr_str_from(world->address), MR_STR("story"),
+                                        &security, &client),
+               MR_INVALID);
+    end_world(world);
+}
+
+STORY("a port without SASL is told so")
+{
+    struct broker_security_options options = {0};
+    struct kafka_security security = {
+        .mechanism = MR_STR("PLAIN"), .user = MR_STR("ann"), .password = MR_STR("pencil")};
+    struct world *world = given_world(t, &options);
+    expect_err(comes(world, &security), MR_AUTH);
+    expect_why(world, "none on this port");
+    end_world(world);
+}
+
+STORY("our client signs in again before its session ends")
+{
+    struct broker_security_options options = {.mechanisms = MR_STR("SCRAM-SHA-256"),
+                                              .session_ms = 300};
+    struct kafka_security security = {
+        .mechanism = MR_STR("SCRAM-SHA-256"), .user = MR_STR("ann"), .password = MR_STR("pencil")};
+    struct kafka_client *client = NULL;
+    struct world *world = given_world(t, &options);
+    char name[32];
+    expect_ok(kafka_client_open_secure(world->loop, mr_str_from(world->address), MR_STR("story"),
+                                       &security, &client));
+    int64_t until = mr_loop_now_us(world->loop) + 1500000;
+    for (int i = 0; mr_loop_now_us(world->loop) < until; i++) {
+        snprintf(name, sizeof name, "topic-%d", i);
+        expect_ok(makes_topic(world, client, name));
+        for (int turn = 0; turn < 50; turn++)
+            mr_loop_turn(world->loop, 1000);
+    }
+    expect_int(world->server->conn_count, 1); /* all on the first connection */
+    kafka_client_close(client);
+    for (int i = 0; i < 5; i++)
+        mr_loop_turn(world->loop, 1000);
+    end_world(world);
+}
+
+static void makes_certificates(struct story *t)
+{
+    char command[2000];
+    snprintf(command, sizeof command,
+             "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+             "-days 2 -subj /CN=log -addext subjectAltName=IP:127.0.0.1 -keyout log.key "
+             "-out log.pem 2>/dev/null",
+             t->folder);
+    expect(system(command) == 0);
+}
+
+STORY("our client speaks TLS, shows its own certificate, and does not trust a stranger's")
+{
+    char certificate[300], key[300];
+    snprintf(certificate, sizeof certificate, "%s/log.pem", t->folder);
+    snprintf(key, sizeof key, "%s/log.key", t->folder);
+    makes_certificates(t);
+    struct broker_security_options options = {.tls = {.certificate = mr_str_from(certificate),
+                                                      .key = mr_str_from(key),
+                                                      .client_ca = mr_str_from(certificate),
+                                                      .clients = NET_TLS_CLIENTS_REQUIRE}};
+    struct kafka_security security = {.tls = true,
+                                      .files = {.ca = mr_str_from(certificate),
+                                                .certificate = mr_str_from(certificate),
+                                                .key = mr_str_from(key)}};
+    struct world *world = given_world(t, &options);
+    expect_ok(comes(world, &security));
+    security.files.ca = MR_STR_NULL; /* the system's */
+    expect_err(comes(world, &security), MR_AUTH);
+    expect_why(world, "the server's certificate is refused");
+    security.files = (struct net_tls_client){.ca = mr_str_from(certificate)};
+    expect_err(comes(world, &security), MR_AUTH);
+    expect_why(world, "the server refused");
+    end_world(world);
+}
