@@ -1,9 +1,11 @@
 """The users pipeline's whole result, row by row: what PostgreSQL has against topics and tables, wherever those are."""
 import collections
 import datetime
+import io
 import json
 
 import confluent_kafka
+import fastavro
 import psycopg2
 import requests
 
@@ -34,6 +36,23 @@ def topic_records(pipeline, topic):
         offsets = [message.offset() for message in messages]
         assert offsets == sorted(set(offsets)), "offsets of a partition rise"
     return records
+
+
+def decoded(pipeline, records):
+    """The Avro values of a topic's records, by partition, each by the schema that its id names."""
+    schemas, values = {}, {}
+    for partition, messages in records.items():
+        values[partition] = rows = []
+        for message in messages:
+            body = message.value()
+            number = int.from_bytes(body[1:5], "big")
+            if number not in schemas:
+                registry = pipeline.address("registry")
+                registry = registry if "://" in registry else f"http://{registry}"
+                answer = requests.get(f"{registry}/schemas/ids/{number}", timeout=10)
+                schemas[number] = fastavro.parse_schema(json.loads(answer.json()["schema"]))
+            rows.append(fastavro.schemaless_reader(io.BytesIO(body[5:]), schemas[number]))
+    return values
 
 
 def expected_row(body):
@@ -71,7 +90,8 @@ def settle(pipeline, name="flat_out", seconds=120):
 
 
 def compare(pipeline, rows):
-    """Every row of `rows` once in both topics and in the table, and counted once. Gives the table: {id: row}."""
+    """Every row of `rows` once in both topics and in the table, with its values and in its order, and counted once.
+    Gives the table: {id: row}."""
     raw, created = topic_records(pipeline, "users_raw"), topic_records(pipeline, "users_created")
     for name, records in (("users_raw", raw), ("users_created", created)):
         keys = collections.Counter(message.key().decode() for messages in records.values() for message in messages)
@@ -83,6 +103,18 @@ def compare(pipeline, rows):
                    if dict(message.headers()).get("mr.op") == b"c"]
         assert numbers == sorted(numbers), "changes lie in the order of the write-ahead log"
     assert sorted(message.key().decode() for messages in created.values() for message in messages) == sorted(rows)
+    came = {}
+    for partition, records in decoded(pipeline, raw).items():
+        for place, record in enumerate(records):
+            assert json.loads(record["body"]) == rows[record["key"]][0]
+            came[record["key"]] = partition, place
+    for records in decoded(pipeline, created).values():
+        last = dict.fromkeys(raw, -1)
+        for record in records:
+            assert record == {"id": record["id"], **expected_row(rows[record["id"]][0])}
+            partition, place = came[record["id"]]
+            assert place > last[partition], "what is made of changes keeps their order"
+            last[partition] = place
 
     session, cluster = pipeline.tables()
     session.set_keyspace("spark_streams")
@@ -92,13 +124,21 @@ def compare(pipeline, rows):
         for column, value in expected_row(body).items():
             assert getattr(table[key], column) == value, (key, column)
 
-    counted = sum(row.users for row in session.execute("SELECT users FROM users_by_country"))
+    in_table = {(row.minute, row.country): row.users for row in session.execute("SELECT * FROM users_by_country")}
+    counted = sum(in_table.values())
     late = pipeline.counter("stream:users_by_country", "late")
     assert counted + late == len(rows) - 1, "closed minutes and late rows add up"
     if late == 0:
         by_group = collections.Counter((fetched_at.replace(second=0, microsecond=0, tzinfo=None), body["location"]["country"])
                                        for key, (body, fetched_at) in rows.items() if not key.startswith("00000000-0000"))
-        found = {(row.minute, row.country): row.users for row in session.execute("SELECT * FROM users_by_country")}
-        assert found == dict(by_group)
+        assert in_table == dict(by_group)
+    groups = topic_records(pipeline, "users_by_country")
+    for records in decoded(pipeline, groups).values():
+        minutes = [record["minute"] for record in records]
+        assert minutes == sorted(minutes), "windows close in their order"
+        for record in records:
+            group = record["minute"].replace(tzinfo=None), record["country"]
+            assert in_table.pop(group) == record["users"], "the topic has what the table has, once"
+    assert not in_table
     cluster.shutdown()
     return {key: row._asdict() for key, row in table.items()}

@@ -13,6 +13,19 @@
 #include <signal.h>
 #include <unistd.h>
 
+/* With or without a zone ("fe80::1%eth0"). */
+static bool is_ipv6(mr_str text)
+{
+    char bare[INET6_ADDRSTRLEN] = "";
+    struct in6_addr address;
+    ptrdiff_t zone = mr_str_find_byte(text, '%');
+    size_t length = zone < 0 ? text.length : (size_t)zone;
+    if (length >= sizeof bare)
+        return false;
+    memcpy(bare, text.data, length);
+    return inet_pton(AF_INET6, bare, &address) == 1;
+}
+
 mr_err net_address_parse(mr_str text, uint16_t default_port, struct net_address *out)
 {
     mr_str host = text, port = MR_STR_NULL;
@@ -31,6 +44,8 @@ mr_err net_address_parse(mr_str text, uint16_t default_port, struct net_address 
         bool several = colon >= 0 &&
                        mr_str_find_byte(mr_str_slice(text, (size_t)colon + 1, text.length), ':') >=
                            0; /* a bare IPv6 address */
+        if (several && !is_ipv6(text))
+            return mr_fail(MR_INVALID, "address %.*s: expected host:port", MR_STR_ARG(text));
         if (colon >= 0 && !several) {
             host = mr_str_slice(text, 0, (size_t)colon);
             port = mr_str_slice(text, (size_t)colon + 1, text.length);

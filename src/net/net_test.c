@@ -470,4 +470,6 @@ STORY("addresses are read in every usual form")
         "", ":9092", "kafka", "kafka:", "kafka:0", "kafka:65536", "kafka:x", "[::1", "[::1]9092"};
     for (size_t i = 0; i < mr_count_of(wrong); i++)
         expect_err(net_address_parse(mr_str_from(wrong[i]), 0, &address), MR_INVALID);
+    expect_err(net_address_parse(MR_STR(":::"), 9092, &address), MR_INVALID);
+    expect_err(net_address_parse(MR_STR("kafka:9092:9093"), 9092, &address), MR_INVALID);
 }

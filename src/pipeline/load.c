@@ -2,6 +2,7 @@
  * then each mapping is walked by the rows of keys.def, so an unknown key, a key given twice and a value
  * of the wrong kind are found the same way everywhere, and all of them at once. */
 #include "pipeline/pipeline.h"
+#include "scheduler/scheduler.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -598,6 +599,14 @@ static void step_verb(struct loader *loader, struct pipeline_step *step,
             loader->mistakes, step->place,
             "step `%.*s` has %s; expected exactly one of `get`, `run`, `sql`, `require`",
             MR_STR_ARG(step->name), found == 0 ? "no verb" : "several verbs");
+    if (found == 1 && step->verb == PIPELINE_GET &&
+        mr_str_find(step->work.text, MR_STR("://")) < 0 &&
+        !mr_str_starts(step->work.text, MR_STR("randomuser/")))
+        pipeline_mistake_add(
+            loader->mistakes, step->work.place,
+            "`get: %.*s` is no address; expected http://..., https://... or a path "
+            "of the connection, as randomuser/api/",
+            MR_STR_ARG(step->work.text));
     if (found == 1 && step->verb != PIPELINE_GET) {
         static const enum key get_only[] = {KEY_STEP_each, KEY_STEP_into, KEY_STEP_key};
         for (size_t i = 0; i < mr_count_of(get_only); i++)
@@ -903,6 +912,19 @@ static size_t children(struct loader *loader, yaml_node_t *node, const char *wha
     return (size_t)(end - start);
 }
 
+/* When it is due has to be readable before anything starts. */
+static void check_schedule(struct loader *loader, const struct pipeline *pipeline)
+{
+    struct scheduler_cron cron;
+    struct scheduler_zone *zone = NULL;
+    if (pipeline->at.text.length > 0 && scheduler_cron_parse(pipeline->at.text, &cron) != MR_OK)
+        pipeline_mistake_add(loader->mistakes, pipeline->at.place, "`at`: %s", mr_why());
+    if (scheduler_zone_open(pipeline->timezone.text, &zone) != MR_OK)
+        pipeline_mistake_add(loader->mistakes, pipeline->timezone.place, "`timezone`: %s",
+                             mr_why());
+    scheduler_zone_close(zone);
+}
+
 static void read_head(struct loader *loader, struct pipeline *pipeline, yaml_node_t *root,
                       yaml_node_t *values[KEY_COUNT])
 {
@@ -922,6 +944,7 @@ static void read_head(struct loader *loader, struct pipeline *pipeline, yaml_nod
     pipeline->timezone = text(loader, values[KEY_PIPELINE_timezone], KEY_PIPELINE_timezone);
     if (pipeline->timezone.text.length == 0)
         pipeline->timezone.text = MR_STR("UTC");
+    check_schedule(loader, pipeline);
     if (values[KEY_PIPELINE_every] != NULL && values[KEY_PIPELINE_at] != NULL)
         pipeline_mistake_add(loader->mistakes, place_of(values[KEY_PIPELINE_at]),
                              "both `every` and `at` are given; expected one of them");

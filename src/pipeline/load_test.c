@@ -111,6 +111,23 @@ STORY("a connection is an address, or a map with an address and what signs in th
                     "`address:`\n");
 }
 
+STORY("a schedule, a zone and an address that nothing can follow are mistakes")
+{
+    expect_mistakes(
+        "pipeline: a\n"
+        "at: 99 * * * *\n"
+        "timezone: Europe/Berln\n"
+        "steps:\n"
+        "  fetch:\n"
+        "    get: rndomuser/api/\n",
+        "a.yaml:2:5: `at`: `99` is no minute of a cron expression; expected numbers from 0 to "
+        "59, `*`, `a-b`, `a,b` or `*/n`\n"
+        "a.yaml:3:11: `timezone`: `Europe/Berln` is no time zone; expected a name such as "
+        "Europe/Berlin\n"
+        "a.yaml:6:10: `get: rndomuser/api/` is no address; expected http://..., "
+        "https://... or a path of the connection, as randomuser/api/\n");
+}
+
 STORY("a text that is no YAML is told where it breaks")
 {
     expect_mistakes("pipeline: a\nsteps: {fetch: [}\n",

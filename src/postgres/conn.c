@@ -73,11 +73,23 @@ mr_err postgres_conn_result_error(struct postgres_conn *conn, const PGresult *re
     return err;
 }
 
+/* libpq's text in one line: our sentences have no second one. */
+static mr_str one_line(struct mr_buf *out, mr_str text)
+{
+    mr_str line;
+    while (text.length > 0 && mr_str_split(&text, '\n', &line)) {
+        line = mr_str_trim(line);
+        if (line.length > 0)
+            mr_buf_printf(out, "%s%.*s", out->length > 0 ? " " : "", MR_STR_ARG(line));
+    }
+    return mr_buf_as_str(out);
+}
+
 /* What libpq says about a connection that could not be made or broke. */
 static mr_err connection_error(const struct postgres_conn *conn, mr_err fallback)
 {
-    mr_str why = mr_str_trim(mr_str_from(conn->pg == NULL ? "" : PQerrorMessage(conn->pg)));
-    struct mr_buf place = {0};
+    struct mr_buf place = {0}, line = {0};
+    mr_str why = one_line(&line, mr_str_from(conn->pg == NULL ? "" : PQerrorMessage(conn->pg)));
     if (mr_str_find(why, MR_STR("authentication failed")) >= 0 ||
         mr_str_find(why, MR_STR("no password supplied")) >= 0 ||
         mr_str_find(why, MR_STR("no pg_hba.conf entry")) >= 0)
@@ -89,6 +101,7 @@ static mr_err connection_error(const struct postgres_conn *conn, mr_err fallback
     fallback = mr_fail(fallback, "PostgreSQL %.*s: %.*s", MR_STR_ARG(mr_buf_as_str(&place)),
                        MR_STR_ARG(why.length > 0 ? why : MR_STR("connection closed")));
     mr_buf_fini(&place);
+    mr_buf_fini(&line);
     return fallback;
 }
 

@@ -17,6 +17,8 @@ mr_err registry_server_open(struct mr_loop *loop, const struct registry_server_o
                             struct registry_server **out);
 uint16_t registry_server_port(const struct registry_server *server);
 bool registry_server_ready(const struct registry_server *server);
+/* What it waits for while it is not ready; empty: nothing has failed yet. Valid until the loop's next turn. */
+const char *registry_server_why(const struct registry_server *server);
 /* Stops listening, lets open writes end (at most a second), frees itself; then runs `done` (may be NULL). */
 void registry_server_close(struct registry_server *server, struct mr_task *done);
 

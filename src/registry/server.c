@@ -459,6 +459,11 @@ bool registry_server_ready(const struct registry_server *server)
     return server->ready;
 }
 
+const char *registry_server_why(const struct registry_server *server)
+{
+    return kafka_client_trouble(server->kafka) == MR_OK ? "" : mr_why();
+}
+
 /* Closing, and an answer has come: looked at on a fresh stack. */
 static void settle(struct registry_server *server)
 {

@@ -204,6 +204,7 @@ static void step_ended(struct scheduler_task *task, mr_err err)
     struct scheduler_run_step *step = mr_container(task, struct scheduler_run_step, task);
     mr_timer_stop(&step->timer);
     step->running = false;
+    task->waits[0] = '\0';
     step->view.records = task->records;
     step->view.rows = task->rows;
     step->error[0] = '\0';

@@ -28,6 +28,7 @@ struct scheduler_task {
     struct mr_buf log;      /* what the try says; bounded */
     int64_t records, rows;  /* fetched, written */
     int64_t retry_after_us; /* what the server asked for; 0: nothing */
+    char waits[512];        /* for what, while it waits */
     void *state;            /* the driver's; NULL when nothing is open */
     struct mr_counter *fetched, *written;
     void (*ended)(struct scheduler_task *task, mr_err err); /* the run's; mr_why() says why */

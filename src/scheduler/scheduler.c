@@ -574,6 +574,22 @@ mr_err scheduler_runs(const struct scheduler *scheduler, mr_str name, size_t cou
     return MR_OK;
 }
 
+mr_str scheduler_trouble(const struct scheduler *scheduler, mr_str name, mr_str step_name)
+{
+    const struct scheduler_pipeline *pipeline = scheduler_find(scheduler, name);
+    for (struct scheduler_run *run = pipeline == NULL ? NULL : pipeline->runs; run != NULL;
+         run = run->next)
+        for (size_t i = 0; i < run->step_count; i++) {
+            const struct scheduler_run_step *step = &run->steps[i];
+            if (mr_str_equal(step->view.name, step_name) && step->task.waits[0] != '\0')
+                return mr_str_from(step->task.waits);
+            if (mr_str_equal(step->view.name, step_name) &&
+                (step->view.state == SCHEDULER_STEP_SUCCESS || step->view.error.length > 0))
+                return step->view.error;
+        }
+    return MR_STR_NULL;
+}
+
 mr_err scheduler_next(const struct scheduler *scheduler, mr_str name, int64_t *due_us, bool *paused)
 {
     struct scheduler_pipeline *pipeline = scheduler_find(scheduler, name);

@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "net/net.h"
 #include "postgres/postgres.h"
+#include "scheduler/cron.h"
 
 struct scheduler;
 
@@ -90,6 +91,8 @@ struct scheduler_run_view {
 /* The newest runs of a pipeline, newest first, in the arena. */
 mr_err scheduler_runs(const struct scheduler *scheduler, mr_str pipeline, size_t count_max,
                       struct mr_arena *arena, struct scheduler_run_view **out, size_t *count);
+/* What a step waits for, or why its last try failed; empty: neither. */
+mr_str scheduler_trouble(const struct scheduler *scheduler, mr_str pipeline, mr_str step);
 /* When the next run is due (wall; INT64_MAX: never), and whether it is paused. */
 mr_err scheduler_next(const struct scheduler *scheduler, mr_str pipeline, int64_t *due_us,
                       bool *paused);

@@ -124,6 +124,7 @@ static void wait_more(struct get *get, int64_t delay_us, const char *why)
                why);
     }
     get->waiting_said = true;
+    snprintf(get->task->waits, sizeof get->task->waits, "%s", why);
     mr_timer_start(get->task->loop, &get->timer, delay_us);
 }
 
@@ -159,6 +160,7 @@ static void store(struct mr_timer *timer)
         wait_more(get, ADDRESS_WAIT_US, mr_why());
         return;
     }
+    get->task->waits[0] = '\0';
     mr_err err = rows_of(get, &rows, &count);
     if (err != MR_OK) {
         finish(get, err);

@@ -121,6 +121,19 @@ static void find_needs(struct up *up)
     }
 }
 
+/* "host:port[,host:port]", read before anything starts. */
+static mr_err check_addresses(const struct up_seam *seam, uint16_t port)
+{
+    struct net_address address;
+    mr_str rest = seam->address, part;
+    mr_err err = MR_OK;
+    while (err == MR_OK && mr_str_split(&rest, ',', &part))
+        err = net_address_parse(mr_str_trim(part), port, &address);
+    return err == MR_OK
+               ? MR_OK
+               : mr_fail(err, "--%s %.*s: %s", seam->word, MR_STR_ARG(seam->shown), mr_why());
+}
+
 static mr_err find_postgres(struct up *up)
 {
     struct up_seam *seam = &up->seams[UP_POSTGRES];
@@ -209,6 +222,10 @@ mr_err up_seams_resolve(struct up *up)
     for (int id = 0; id < UP_SEAM_COUNT && err == MR_OK; id++)
         if (!up->seams[id].embedded && id != UP_POSTGRES)
             up->seams[id].shown = public_address(up, up->seams[id].address);
+    if (err == MR_OK && !up->seams[UP_KAFKA].embedded)
+        err = check_addresses(&up->seams[UP_KAFKA], UP_PORT_KAFKA);
+    if (err == MR_OK && !up->seams[UP_CASSANDRA].embedded)
+        err = check_addresses(&up->seams[UP_CASSANDRA], UP_PORT_CASSANDRA);
     return err;
 }
 

@@ -282,9 +282,14 @@ static void stage_reason(struct up *up, const struct up_stage *stage, struct mr_
 
 void up_stages_reasons(struct up *up, struct mr_buf *out)
 {
-    for (int id = 0; id < UP_SEAM_COUNT; id++)
+    for (int id = 0; id < UP_SEAM_COUNT; id++) {
+        const char *why = id == UP_REGISTRY && up->registry != NULL
+                              ? registry_server_why(up->registry)
+                              : "";
         if (!up->seams[id].ready)
-            mr_buf_printf(out, "%s: starting\n", up->seams[id].word);
+            mr_buf_printf(out, "%s: starting%s%s\n", up->seams[id].word,
+                          why[0] != '\0' ? ", waits: " : "", why);
+    }
     if (!up->scheduler_begun || !scheduler_ready(up->scheduler))
         mr_buf_cstr(out, "scheduler: starting\n");
     for (size_t i = 0; i < up->stage_count; i++)

@@ -131,6 +131,13 @@ static mr_str source_name(mr_str url)
     return slash < 0 ? rest : mr_str_slice(rest, 0, (size_t)slash);
 }
 
+static mr_str step_trouble(struct up *up, const struct pipeline *pipeline,
+                           const struct pipeline_step *step)
+{
+    return up->scheduler == NULL ? MR_STR_NULL
+                                 : scheduler_trouble(up->scheduler, pipeline->name, step->name);
+}
+
 static void step_nodes(struct up *up, const struct pipeline *pipeline, struct mr_arena *arena,
                        struct graph *graph)
 {
@@ -152,8 +159,9 @@ static void step_nodes(struct up *up, const struct pipeline *pipeline, struct mr
             node_close(graph);
             edge(graph, "source:", source, "step:", step->name);
         }
-        node_open(graph, "step", "step:", step->name, step->about, MR_STR_NULL, "scheduled",
-                  MR_STR_NULL);
+        mr_str trouble = step_trouble(up, pipeline, step);
+        node_open(graph, "step", "step:", step->name, step->about, MR_STR_NULL,
+                  trouble.length > 0 ? "in trouble" : "scheduled", trouble);
         node_count(graph, true, "fetched", step_counter(MR_METRIC_FETCHED, pipeline, step->name));
         node_count(graph, false, "rows", step_counter(MR_METRIC_ROWS, pipeline, step->name));
         node_close(graph);
@@ -379,7 +387,7 @@ static void text_error(struct mr_buf *out, const char *state, mr_str error, bool
 }
 
 static void step_text(struct up *up, const struct pipeline *pipeline, struct mr_arena *arena,
-                      struct mr_buf *out)
+                      bool color, struct mr_buf *out)
 {
     for (size_t i = 0; i < pipeline->step_count; i++) {
         const struct pipeline_step *step = &pipeline->steps[i];
@@ -392,6 +400,9 @@ static void step_text(struct up *up, const struct pipeline *pipeline, struct mr_
         else
             text_line(out, "step", step->name, step->work.text);
         text_count(out, "fetched", step_counter(MR_METRIC_FETCHED, pipeline, step->name));
+        mr_str trouble = step_trouble(up, pipeline, step);
+        if (trouble.length > 0)
+            text_error(out, "in trouble", trouble, color);
         mr_buf_u8(out, '\n');
         if (step->into.connection.length == 0)
             continue;
@@ -438,17 +449,35 @@ static void stage_text(struct up *up, const struct up_stage *stage, struct mr_ar
     mr_buf_u8(out, '\n');
 }
 
+/* What is not well, at the end of the first line and under it. */
+static void reasons_text(struct up *up, struct mr_buf *out)
+{
+    struct mr_buf reasons = {0};
+    mr_str rest, line;
+    up_stages_reasons(up, &reasons);
+    rest = mr_buf_as_str(&reasons);
+    while (rest.length > 0 && mr_str_split(&rest, '\n', &line))
+        mr_buf_printf(out, line.length > 0 ? "  not ready: %.*s\n" : "%.*s", MR_STR_ARG(line));
+    mr_buf_fini(&reasons);
+}
+
 void up_status_text(struct up *up, bool color, struct mr_buf *out)
 {
     struct mr_arena arena;
-    struct mr_buf schedule = {0};
+    struct mr_buf schedule = {0}, reasons = {0};
     int64_t seconds = (mr_clock_wall_us(mr_loop_clock(up->work)) - up->started_us) / 1000000;
     const char *bold = color ? "\033[1m" : "", *plain = color ? "\033[0m" : "";
     mr_arena_init(&arena);
+    reasons_text(up, &reasons);
     mr_buf_printf(out, "%sMillrace %s%s  %s  up %02lld:%02lld:%02lld  %zu MB  %s\n", bold,
-                  UP_VERSION, plain, up->ready ? "ready" : "starting", (long long)(seconds / 3600),
-                  (long long)(seconds / 60 % 60), (long long)(seconds % 60), memory_bytes() >> 20,
-                  up->folder);
+                  UP_VERSION, plain,
+                  reasons.length == 0 ? "ready"
+                  : up->ready         ? "not ready"
+                                      : "starting",
+                  (long long)(seconds / 3600), (long long)(seconds / 60 % 60),
+                  (long long)(seconds % 60), memory_bytes() >> 20, up->folder);
+    mr_buf_str(out, mr_buf_as_str(&reasons));
+    mr_buf_fini(&reasons);
     mr_buf_printf(out, "  console  http://%s:%u\n",
                   strcmp(up->host, "0.0.0.0") == 0 ? "127.0.0.1" : up->host, up->console_port);
     for (int id = 0; id < UP_SEAM_COUNT; id++)
@@ -465,7 +494,7 @@ void up_status_text(struct up *up, bool color, struct mr_buf *out)
         if (up->seams[UP_RANDOMUSER].needed && up->seams[UP_RANDOMUSER].embedded)
             mr_buf_cstr(out, "  The source is the stand-in for randomuser.me; --randomuser "
                              "https://randomuser.me takes the real one.\n");
-        step_text(up, file->pipeline, &arena, out);
+        step_text(up, file->pipeline, &arena, color, out);
         for (size_t i = 0; i < up->stage_count; i++)
             if (up->stages[i].file == file)
                 stage_text(up, &up->stages[i], &arena, color, out);

@@ -10,7 +10,13 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { VIEW_US = 500000, PLAIN_US = 10000000, AGAIN_US = 500000 };
+enum {
+    VIEW_US = 500000,
+    LOOK_US = 50000,
+    PLAIN_US = 10000000,
+    WONDER_US = 5000000,
+    AGAIN_US = 500000
+};
 
 /* ---- the terminal: drawn by the work loop, printed by the main thread, which may wait for it ---- */
 
@@ -26,6 +32,7 @@ struct view {
     int64_t stopping_us; /* monotonic */
     int lines;           /* printed last time; the cursor stands below them */
     bool ready_said;
+    int64_t said_us; /* monotonic */
 };
 
 static void draw(struct mr_task *task) /* on the work loop */
@@ -55,22 +62,25 @@ static void print(struct mr_task *task) /* on the main thread */
     }
     fflush(stdout);
     mr_buf_clear(&view->text);
-    mr_timer_start(view->up->front, &view->timer,
-                   view->live        ? VIEW_US
-                   : view->up->ready ? PLAIN_US
-                                     : VIEW_US);
+    mr_timer_start(view->up->front, &view->timer, view->live ? VIEW_US : LOOK_US);
 }
 
 static void view_due(struct mr_timer *timer)
 {
     struct view *view = mr_container(timer, struct view, timer);
-    /* Without a terminal the state is printed once it is ready, then now and then. */
-    if (!view->live && !view->up->ready) {
-        mr_timer_start(view->up->front, timer, VIEW_US / 10);
+    bool ready = view->up->ready;
+    int64_t now_us = mr_loop_now_us(view->up->front);
+    int64_t rest_us = view->said_us + PLAIN_US - now_us;
+    /* Without a terminal the state is printed once it is ready, then now and then; before, when it takes
+     * long enough to wonder why. */
+    if (!view->live && ready == view->ready_said && rest_us > 0) {
+        mr_timer_start(view->up->front, timer, ready ? rest_us : LOOK_US);
         return;
     }
     if (view->drawing)
         return;
+    view->ready_said = ready;
+    view->said_us = now_us;
     view->drawing = true;
     mr_loop_post(view->up->work, &view->draw);
 }
@@ -189,6 +199,7 @@ static int run(struct up *up)
 {
     struct view view = {.up = up, .live = isatty(STDOUT_FILENO) && up->options.plain == NULL};
     sigset_t signals;
+    view.said_us = mr_loop_now_us(up->front) - PLAIN_US + WONDER_US;
     view.draw.run = draw;
     view.print.run = print;
     view.timer.run = view_due;

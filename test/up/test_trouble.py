@@ -171,13 +171,14 @@ def test_a_disk_that_fills_while_running_pauses_and_goes_on(run_pipeline, small_
     ballast = fill(small_disk, 12 << 20)
 
     def waits():
-        log = (pipeline.data / "millrace.log").read_text(errors="replace")
-        return "MB free" in log
+        return "MB free" in pipeline.node("step:fetch")["error"]
     wait_for(waits, 30)
+    wait_for(lambda: "in trouble: the disk of " in pipeline.text, 30)
     standing = pipeline.counter("table:raw.users", "rows")
     assert pipeline.process.poll() is None
     ballast.unlink()
     wait_for(lambda: pipeline.counter("table:raw.users", "rows") > standing, 60)
+    wait_for(lambda: not pipeline.node("step:fetch").get("error"), 30)
     rows = pipeline.counter("stream:users_created", "results")
     wait_for(lambda: pipeline.counter("stream:users_created", "results") > rows, 60)
     requests.patch(pipeline.url("/api/v1/dags/flat_out"), json={"is_paused": True}, timeout=10)
@@ -215,4 +216,19 @@ def test_lost_connections_are_made_again(run_pipeline):
     wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists(), 20)
     before = pipeline.counter("stream:users_created", "results")
     wait_for(lambda: pipeline.counter("stream:users_created", "results") > before + 2000, 60)
+    assert pipeline.stop() == 0
+
+
+def test_a_wrong_address_is_a_wrong_command_line(folder):
+    ran = millrace("up", USERS, "--data", folder / "data", "--kafka", ":::")
+    assert ran.returncode == 2
+    assert "--kafka :::" in ran.stderr
+
+
+def test_a_kafka_that_is_away_is_named(run_pipeline):
+    pipeline = run_pipeline(USERS, arguments=["--kafka", "127.0.0.1:1"])
+    wait_for(lambda: "127.0.0.1:1" in pipeline.text and "refused" in pipeline.text, 30)
+    assert "not ready: registry: starting, waits: " in pipeline.text
+    reasons = requests.get(pipeline.url("/health"), timeout=5)
+    assert reasons.status_code == 503 and "127.0.0.1:1" in reasons.text
     assert pipeline.stop() == 0

@@ -63,11 +63,13 @@ function follow(status, pipeline) {
 function showHead(status) {
   const seconds = Math.floor((Date.parse(status.now) - Date.parse(status.started)) / 1000);
   const uptime = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60].map((n) => String(n).padStart(2, "0")).join(":");
-  at("ready").textContent = status.ready ? "ready" : "starting";
+  at("ready").textContent = status.ready ? "ready" : "not ready";
   at("ready").className = `badge ${status.ready ? "good" : "warn"}`;
   at("facts").textContent = `version ${status.version} · up ${uptime} · ${Math.round(status.memory_bytes / 1048576)} MB · data in ${status.data}`;
-  at("trouble").hidden = status.ready;
-  at("trouble").textContent = status.reasons.join("\n");
+  const nodes = status.pipelines.flatMap((pipeline) => pipeline.nodes.filter((node) => node.error && status.ready));
+  const trouble = [...status.reasons, ...nodes.map((node) => `${node.kind} ${node.name}: ${node.error}`)];
+  at("trouble").hidden = trouble.length === 0;
+  at("trouble").textContent = trouble.join("\n");
   at("seams").replaceChildren(...status.seams.map((seam) => {
     const box = document.createElement("div");
     const name = document.createElement("b"), where = document.createElement("code"), kind = document.createElement("span");
