@@ -51,4 +51,16 @@ void broker_server_when_ready(struct broker_server *server, struct mr_task *task
  * server, then runs `done`. Thread: the loop's; loop and disk must go on until `done`. */
 void broker_server_close(struct broker_server *server, struct mr_task *done);
 
+/* ---- the folder of a server that does not run ---- */
+
+struct broker_check {
+    size_t partitions, segments;
+    size_t faults, notes; /* a note is what a start mends by itself */
+    int64_t batches, bytes;
+};
+/* Reads all of the folder and adds a line to `text` for everything that is wrong with it, beginning
+ * with "fault: " or "note: ", the path, and the byte where that is known. Nothing is changed.
+ * Errors: MR_NOT_FOUND (there is no catalog), MR_IO, MR_DENIED. Thread: any; it blocks. */
+mr_err broker_verify(mr_str folder, struct mr_buf *text, struct broker_check *out);
+
 #endif

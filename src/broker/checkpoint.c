@@ -126,26 +126,34 @@ void broker_checkpoint_begin(struct broker_log *log)
     broker_log_wait_flushed(log, &log->checkpoint_wait, log->end);
 }
 
+mr_err broker_checkpoint_save(struct broker_log *log)
+{
+    struct mr_buf content = {0};
+    char path[BROKER_PATH_BYTES];
+    mr_err err;
+
+    checkpoint_print(log, &content);
+    snprintf(path, sizeof(path), "%s/checkpoint", log->folder);
+    err = mr_file_write(path, mr_buf_as_str(&content), 0644);
+    mr_buf_fini(&content);
+    return err;
+}
+
 /* ---- reading ---- */
 
 struct loading {
     struct broker_log *log;
-    MR_ARRAY(struct broker_segment_facts) facts;
-    MR_ARRAY(bool) cleaned;
-    struct broker_index index; /* of the segment that was the newest */
-    int64_t end;               /* offset up to which all is known; -1: no checkpoint */
-    int64_t newest;            /* base of that segment, or -1 */
+    struct broker_checkpoint known;
     struct broker_segment_visit visit;
     int64_t now_ms;
 };
 
-static mr_err read_body(struct mr_in *in, struct loading *loading)
+static mr_err read_body(struct mr_in *in, struct broker_log *log, struct broker_checkpoint *known)
 {
-    struct broker_log *log = loading->log;
     uint32_t count;
 
     log->start = (int64_t)mr_in_be64(in);
-    loading->end = (int64_t)mr_in_be64(in);
+    known->end = (int64_t)mr_in_be64(in);
     log->compacted = (int64_t)mr_in_be64(in);
     log->epoch = (int32_t)mr_in_be32(in);
     count = mr_in_be32(in);
@@ -161,57 +169,61 @@ static mr_err read_body(struct mr_in *in, struct loading *loading)
         facts.time_max_offset = (int64_t)mr_in_be64(in);
         facts.made_ms = (int64_t)mr_in_be64(in);
         facts.bytes = mr_in_be32(in);
-        *mr_array_add(&loading->facts) = facts;
-        *mr_array_add(&loading->cleaned) = mr_in_u8(in) != 0;
+        *mr_array_add(&known->facts) = facts;
+        *mr_array_add(&known->cleaned) = mr_in_u8(in) != 0;
     }
-    if (in->err == MR_OK && broker_index_read(in, &loading->index) != MR_OK)
+    if (in->err == MR_OK && broker_index_read(in, &known->index) != MR_OK)
         return MR_CORRUPT;
     return broker_producers_read(in, &log->producers);
 }
 
-static void loading_forget(struct loading *loading)
+static void known_forget(struct broker_log *log, struct broker_checkpoint *known)
 {
-    struct broker_log *log = loading->log;
-
     broker_producers_fini(&log->producers);
     mr_array_fini(&log->epochs);
-    loading->facts.count = loading->cleaned.count = 0;
-    loading->index.rows.count = 0;
-    loading->end = loading->newest = -1;
+    known->facts.count = known->cleaned.count = 0;
+    known->index.rows.count = 0;
+    known->end = known->newest = -1;
     log->start = -1;
     log->epoch = 0;
     log->compacted = 0;
 }
 
-static void checkpoint_read(struct loading *loading)
+mr_err broker_checkpoint_read(struct broker_log *log, struct broker_checkpoint *known)
 {
     struct mr_buf file = {0};
     struct mr_in in;
     char path[BROKER_PATH_BYTES];
     mr_err err;
 
-    loading_forget(loading);
-    snprintf(path, sizeof(path), "%s/checkpoint", loading->log->folder);
+    known_forget(log, known);
+    snprintf(path, sizeof(path), "%s/checkpoint", log->folder);
     err = mr_file_read(path, CHECKPOINT_BYTES_MAX, &file);
     if (err == MR_NOT_FOUND)
         goto out;
     if (err == MR_OK && (file.length < 12 || broker_batch_be32(file.data + file.length - 4) !=
                                                  mr_crc32c(0, file.data, file.length - 4)))
-        err = MR_CORRUPT;
+        err = mr_fail(MR_CORRUPT, "%s: its checksum does not match", path);
     if (err == MR_OK) {
         in = mr_in_of(file.data, file.length - 4);
         if (mr_in_be32(&in) != CHECKPOINT_MAGIC || mr_in_be32(&in) != CHECKPOINT_FORMAT ||
-            read_body(&in, loading) != MR_OK)
-            err = MR_CORRUPT;
+            read_body(&in, log, known) != MR_OK)
+            err = mr_fail(MR_CORRUPT, "%s: expected a checkpoint, found something else", path);
     }
-    if (err != MR_OK) {
-        mr_log(MR_LOG_WARN, "broker", "%s: damaged, the whole log is read", path);
-        loading_forget(loading);
-    } else if (loading->facts.count > 0) {
-        loading->newest = loading->facts.items[loading->facts.count - 1].base;
-    }
+    if (err != MR_OK)
+        known_forget(log, known);
+    else if (known->facts.count > 0)
+        known->newest = known->facts.items[known->facts.count - 1].base;
 out:
     mr_buf_fini(&file);
+    return err;
+}
+
+void broker_checkpoint_fini(struct broker_checkpoint *known)
+{
+    mr_array_fini(&known->facts);
+    mr_array_fini(&known->cleaned);
+    broker_index_fini(&known->index);
 }
 
 static mr_err visit_batch(struct broker_segment_visit *visit, const struct broker_batch *batch,
@@ -233,10 +245,10 @@ static mr_err visit_batch(struct broker_segment_visit *visit, const struct broke
 static const struct broker_segment_facts *known_facts(const struct loading *loading, int64_t base,
                                                       bool *cleaned)
 {
-    for (size_t i = 0; i < loading->facts.count; i++) {
-        if (loading->facts.items[i].base == base) {
-            *cleaned = loading->cleaned.items[i];
-            return &loading->facts.items[i];
+    for (size_t i = 0; i < loading->known.facts.count; i++) {
+        if (loading->known.facts.items[i].base == base) {
+            *cleaned = loading->known.cleaned.items[i];
+            return &loading->known.facts.items[i];
         }
     }
     return NULL;
@@ -292,15 +304,16 @@ static mr_err load_tail(struct loading *loading, struct broker_segment *segment,
     struct broker_log *log = loading->log;
     const struct broker_segment_facts *facts = known_facts(loading, segment->facts.base,
                                                            &segment->cleaned);
-    bool contiguous = last || loading->end >= 0; /* behind a checkpoint nothing was compacted */
+    bool contiguous = last ||
+                      loading->known.end >= 0; /* behind a checkpoint nothing was compacted */
     uint64_t torn = 0;
     mr_err err;
 
     if (facts != NULL && facts->bytes <= file_bytes) {
         segment->facts = *facts;
-        for (size_t i = 0; i < loading->index.rows.count; i++)
-            *mr_array_add(&segment->index.rows) = loading->index.rows.items[i];
-        segment->index.interval = loading->index.interval;
+        for (size_t i = 0; i < loading->known.index.rows.count; i++)
+            *mr_array_add(&segment->index.rows) = loading->known.index.rows.items[i];
+        segment->index.interval = loading->known.index.interval;
     }
     err = broker_segment_scan(fd, path, &segment->facts, &segment->index, contiguous,
                               &loading->visit, &torn);
@@ -368,10 +381,10 @@ static mr_err load_segments(struct loading *loading)
     mr_err err = broker_segment_list(mr_str_from(log->folder), &bases, &count);
 
     for (size_t i = 0; i < count && err == MR_OK; i++) {
-        bool closed = loading->end >= 0 && bases[i] < loading->newest;
+        bool closed = loading->known.end >= 0 && bases[i] < loading->known.newest;
         /* Begun after the checkpoint: it must go on where the one before ends. */
-        cut = cut || (loading->end >= 0 && bases[i] > loading->newest && log->segments.count > 0 &&
-                      broker_log_active(log)->facts.end < bases[i]);
+        cut = cut || (loading->known.end >= 0 && bases[i] > loading->known.newest &&
+                      log->segments.count > 0 && broker_log_active(log)->facts.end < bases[i]);
         if (cut) {
             broker_segment_path(mr_str_from(log->folder), bases[i], ".log", path);
             put_aside(path);
@@ -388,40 +401,43 @@ static void settle_bounds(struct loading *loading, bool clean)
     struct broker_log *log = loading->log;
 
     if (log->segments.count == 0)
-        broker_log_segment_new(log, loading->end > 0 ? loading->end : 0, loading->now_ms);
+        broker_log_segment_new(log, loading->known.end > 0 ? loading->known.end : 0,
+                               loading->now_ms);
     if (log->start < log->segments.items[0]->facts.base)
         log->start = log->segments.items[0]->facts.base;
     log->end = broker_log_active(log)->facts.end;
     if (log->start > log->end)
         log->start = log->end;
     log->written = log->end;
-    log->flushed = loading->end >= 0 && loading->end < log->end ? loading->end : log->end;
-    if (loading->end < 0)
+    log->flushed = loading->known.end >= 0 && loading->known.end < log->end ? loading->known.end
+                                                                            : log->end;
+    if (loading->known.end < 0)
         log->flushed = log->start;
-    log->checkpointed = loading->newest;
+    log->checkpointed = loading->known.newest;
     log->clean = clean;
-    if (!clean && (log->end > 0 || loading->end >= 0)) {
+    if (!clean && (log->end > 0 || loading->known.end >= 0)) {
         log->epoch++;
-        log->checkpoint_wanted = log->end != loading->end;
+        log->checkpoint_wanted = log->end != loading->known.end;
     }
     broker_producers_cut(&log->producers, log->start);
 }
 
 mr_err broker_checkpoint_load(struct broker_log *log, bool clean)
 {
-    struct loading loading = {.log = log, .end = -1};
+    struct loading loading = {.log = log, .known.end = -1};
     mr_err err = MR_OK;
 
     loading.visit.batch = visit_batch;
     loading.now_ms = broker_storage_now_ms(log->storage);
-    broker_index_init(&loading.index, 0);
-    checkpoint_read(&loading);
+    broker_index_init(&loading.known.index, 0);
+    err = broker_checkpoint_read(log, &loading.known);
+    if (err != MR_OK && err != MR_NOT_FOUND)
+        mr_log(MR_LOG_WARN, "broker", "%s; the whole log is read", mr_why());
+    err = MR_OK;
     if (access(log->folder, F_OK) == 0) /* else nothing was ever appended */
         err = load_segments(&loading);
     if (err == MR_OK)
         settle_bounds(&loading, clean);
-    mr_array_fini(&loading.facts);
-    mr_array_fini(&loading.cleaned);
-    broker_index_fini(&loading.index);
+    broker_checkpoint_fini(&loading.known);
     return err;
 }

@@ -202,5 +202,19 @@ void broker_checkpoint_begin(struct broker_log *log);
  * a checkpoint everything is read. `clean`: the broker was stopped in order.
  * Errors: MR_IO, MR_DENIED. Thread: disk; the log is nobody else's yet. */
 mr_err broker_checkpoint_load(struct broker_log *log, bool clean);
+/* What a checkpoint says besides what belongs to the log. */
+struct broker_checkpoint {
+    MR_ARRAY(struct broker_segment_facts) facts;
+    MR_ARRAY(bool) cleaned;
+    struct broker_index index; /* of the segment that was the newest */
+    int64_t end;               /* offset up to which all is known; -1: no checkpoint */
+    int64_t newest;            /* base of that segment, or -1 */
+};
+/* Reads the file into the log (start, epochs, producers) and *known, which begins as zeros.
+ * Errors: MR_NOT_FOUND, MR_IO, MR_CORRUPT; both are then as without a checkpoint. Thread: disk. */
+mr_err broker_checkpoint_read(struct broker_log *log, struct broker_checkpoint *known);
+void broker_checkpoint_fini(struct broker_checkpoint *known);
+/* Writes the checkpoint of a log that is on the disk and nobody appends to. Thread: disk. */
+mr_err broker_checkpoint_save(struct broker_log *log);
 
 #endif

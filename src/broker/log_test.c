@@ -1,4 +1,5 @@
 /* broker/log_test.c: the promises of log.h, on a test's clock and real files, without sockets. */
+#include "broker/broker.h"
 #include "broker/compact.h"
 #include "broker/journal.h"
 #include "kafka/messages.h"
@@ -677,4 +678,101 @@ STORY("a deleted log tells those who wait, and is free once its jobs are done")
     expect_err(appends_made(&b, plain("a", "b", 1), &base), MR_NOT_FOUND);
     settles(&b);
     broker_log_free(b.log);
+}
+
+/* A folder of one topic, as a server leaves it. */
+static void given_catalog(struct story *t, struct bench *b)
+{
+    struct mr_buf catalog = {0};
+    char path[500];
+    given_storage(t, b);
+    snprintf(b->folder, sizeof(b->folder), "%s/topics/orders-0", t->folder);
+    mr_buf_cstr(&catalog, "millrace-broker 1\ncluster abc\nproducer-id 0\n"
+                          "topic orders 00000000-0000-4000-8000-000000000001 1\n");
+    mr_buf_printf(&catalog, "end %08x\n", mr_crc32c(0, catalog.data, catalog.length));
+    snprintf(path, sizeof(path), "%s/catalog", t->folder);
+    expect_ok(mr_file_write(path, mr_buf_as_str(&catalog), 0644));
+    mr_buf_fini(&catalog);
+    expect_ok(broker_config_set(&b->config, MR_STR("segment.bytes"), MR_STR("300")));
+    opens(b, true);
+    for (int i = 0; i < 12; i++) {
+        struct made made = {5, 1700000000000, 0, i, false, "key", "value", 1};
+        int64_t base;
+        expect_ok(appends_made(b, made, &base));
+    }
+    closes(b);
+}
+
+/* Whether exactly `faults` are told, and one of them says `words`. */
+static void expect_verdict(struct story *t, size_t faults, const char *words)
+{
+    struct broker_check check;
+    struct mr_buf text = {0};
+    expect_ok(broker_verify(mr_str_from(t->folder), &text, &check));
+    mr_buf_u8(&text, '\0');
+    expect_int(check.faults, faults);
+    expect(words == NULL || strstr((const char *)text.data, words) != NULL);
+    mr_buf_fini(&text);
+}
+
+static void puts_byte(struct bench *b, const char *file, off_t at, uint8_t byte)
+{
+    char path[500];
+    snprintf(path, sizeof(path), "%s/%s", b->folder, file);
+    int fd = open(path, O_WRONLY);
+    expect(fd >= 0 && pwrite(fd, &byte, 1, at) == 1);
+    close(fd);
+}
+
+STORY("a folder that is whole is found whole, and nothing in it is changed")
+{
+    struct bench b;
+    given_catalog(t, &b);
+    expect_verdict(t, 0, NULL);
+    expect_verdict(t, 0, NULL);
+    opens(&b, true);
+    expect_int(b.log->end, 12);
+}
+
+STORY("a bit that turned in a closed segment is told with its file and byte")
+{
+    struct bench b;
+    given_catalog(t, &b);
+    puts_byte(&b, "00000000000000000000.log", 70, 0xff);
+    expect_verdict(t, 3, "00000000000000000000.log: byte 0: a batch that is torn");
+}
+
+STORY("bytes behind the last whole batch are a note, bytes missing before the checkpoint's end a "
+      "fault")
+{
+    struct bench b;
+    char path[500];
+    struct stat status;
+    given_catalog(t, &b);
+    opens(&b, true);
+    snprintf(path, sizeof(path), "%s/%020lld.log", b.folder,
+             (long long)broker_log_active(b.log)->facts.base);
+    is_killed(&b);
+    expect(stat(path, &status) == 0);
+    int fd = open(path, O_WRONLY);
+    expect(pwrite(fd, "torn", 4, status.st_size) == 4);
+    close(fd);
+    expect_verdict(t, 0, "note: ");
+    expect(truncate(path, status.st_size - 1) == 0);
+    expect_verdict(t, 4,
+                   "the checkpoint knows records up to 12"); /* its producer knows more, too */
+}
+
+STORY("a damaged index, checkpoint or catalog is told as such")
+{
+    struct bench b;
+    char path[500];
+    given_catalog(t, &b);
+    puts_byte(&b, "00000000000000000000.index", 20, 0xee);
+    expect_verdict(t, 1, "00000000000000000000.index: expected the index of a segment");
+    puts_byte(&b, "checkpoint", 20, 0xee);
+    expect_verdict(t, 2, "checkpoint: its checksum does not match");
+    snprintf(path, sizeof(path), "%s/catalog", t->folder);
+    expect(truncate(path, 40) == 0);
+    expect_verdict(t, 1, "catalog");
 }

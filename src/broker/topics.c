@@ -83,7 +83,7 @@ static void topic_free(struct broker_topic *topic)
     mr_free(topic);
 }
 
-static struct broker_log *partition_log(const struct broker_partition *partition)
+struct broker_log *broker_topics_log(const struct broker_partition *partition)
 {
     const struct broker_topic *topic = partition->topic;
     struct broker_log *log;
@@ -110,7 +110,7 @@ static struct broker_partition *partition_add(struct broker_topic *topic)
 /* A partition that has no folder yet. */
 static void partition_begin(struct broker_partition *partition)
 {
-    struct broker_log *log = partition_log(partition);
+    struct broker_log *log = broker_topics_log(partition);
 
     broker_log_segment_new(log, 0, broker_storage_now_ms(log->storage));
     partition->log = log;
@@ -379,6 +379,22 @@ static void ensure_internal(struct broker_topics *topics, mr_str name)
     topic_show(topics, topic);
 }
 
+mr_err broker_topics_peek(struct broker_topics *topics, struct broker_storage *storage)
+{
+    struct mr_buf file = {0};
+    char path[BROKER_PATH_BYTES];
+    mr_err err;
+
+    *topics = (struct broker_topics){.storage = storage};
+    topics->folder = mr_copy_cstr(mr_str_from(storage->folder));
+    snprintf(path, sizeof(path), "%s/catalog", topics->folder);
+    err = mr_file_read(path, CATALOG_BYTES_MAX, &file);
+    if (err == MR_OK)
+        err = catalog_read(topics, mr_buf_as_str(&file));
+    mr_buf_fini(&file);
+    return err;
+}
+
 mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *storage)
 {
     struct mr_buf file = {0};
@@ -465,7 +481,7 @@ static void load_partition(struct broker_topics *topics, struct broker_partition
 
     load->job = (struct mr_job){load_work, load_done, topics->storage->loop, {0}};
     load->partition = partition;
-    load->log = partition_log(partition);
+    load->log = broker_topics_log(partition);
     load->clean = topics->was_clean;
     topics->loading++;
     mr_disk_submit(topics->storage->disk, &load->job);

@@ -52,6 +52,8 @@ struct broker_topics {
 /* Reads the catalog, or begins a new one. Blocks.
  * Errors: MR_IO, MR_DENIED; MR_CORRUPT when it is damaged; MR_UNSUPPORTED: a newer format. */
 mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *storage);
+/* Reads the catalog and changes nothing. Errors as above, and MR_NOT_FOUND; fini is due all the same. */
+mr_err broker_topics_peek(struct broker_topics *topics, struct broker_storage *storage);
 /* Loads all partitions on the disk threads, then calls `loaded`. */
 void broker_topics_load(struct broker_topics *topics);
 void broker_topics_fini(struct broker_topics *topics); /* frees topics and logs */
@@ -62,6 +64,8 @@ struct broker_topic *broker_topics_find_id(struct broker_topics *topics, const m
 bool broker_topics_id_is_zero(const mr_uuid *id);
 struct broker_partition *broker_topics_partition(struct broker_topics *topics, mr_str name,
                                                  int32_t index);
+/* A log for the partition, with nothing loaded; the caller's. */
+struct broker_log *broker_topics_log(const struct broker_partition *partition);
 /* Whether the name is allowed (letters, digits, . _ -; at most 249; not "." or ".."). */
 bool broker_topics_name_ok(mr_str name);
 /* Makes a topic at once; `wait` runs when the catalog has it. Takes `config`. NULL `id`: a new one.

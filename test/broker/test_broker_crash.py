@@ -131,6 +131,28 @@ def test_an_orderly_stop_reads_nothing_again(broker):
     assert "cut off" not in broker.process.text
 
 
+def test_a_folder_is_verified_after_a_kill_and_a_turned_bit_is_found(broker):
+    name = broker.topic(segment_bytes=100000)
+    broker.produces(name, ["x" * 1000 for _ in range(500)], enable_idempotence=True, batch_size=20000)
+
+    def verify():
+        done = subprocess.run([stories.BINARY, "verify", "broker", "--data", broker.data], capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+    status, text = verify()
+    assert status == 1 and "in use" in text  # not while it runs
+    broker.kill()
+    status, text = verify()
+    assert status == 0 and " 0 faults" in text, text
+    segment = sorted((broker.data / "broker" / "topics" / f"{name}-0").glob("*.log"))[0]
+    with open(segment, "r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        file.seek(5000)
+        file.write(bytes([byte[0] ^ 4]))
+    status, text = verify()
+    assert status == 1 and f"fault: {segment}: byte " in text, text
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 100 MB that can grow."""
