@@ -1,4 +1,5 @@
 /* main.c: the table of commands and nothing else. */
+#include "shell/shell.h"
 #include "up/up.h"
 
 #include <stdio.h>
@@ -10,6 +11,8 @@ static const struct {
 } commands[] = {
 #define COMMAND(word, function, arguments, about) {word, function},
 #include "up/commands.def"
+#define COMMAND(word, function, arguments, about) {word, function},
+#include "shell/commands.def"
 };
 
 int main(int argc, char **argv)

@@ -260,6 +260,12 @@ static struct kafka_node *target_find(struct kafka_call *call, mr_err *err)
         return kafka_node_any(client, lane);
     case KAFKA_TARGET_NODE:
         id = target.partition;
+        if (kafka_node_find(client, id, lane) != NULL)
+            break;
+        if (client->brokers.count > 0 && call->attempt >= KAFKA_UNKNOWN_TRIES)
+            *err = mr_fail(MR_NOT_FOUND, "kafka: there is no node %d", id);
+        else
+            kafka_client_refresh_cluster(client);
         break;
     case KAFKA_TARGET_CONTROLLER:
         id = client->controller;

@@ -64,7 +64,7 @@ enum kafka_target_kind {
     KAFKA_TARGET_LEADER,      /* of name/partition */
     KAFKA_TARGET_GROUP,       /* coordinator of the group `name` */
     KAFKA_TARGET_TRANSACTION, /* coordinator of the transactional id `name` */
-    KAFKA_TARGET_NODE,        /* the node of this id */
+    KAFKA_TARGET_NODE,        /* the node of this id; MR_NOT_FOUND when the cluster has none */
 };
 struct kafka_target {
     enum kafka_target_kind kind;

@@ -1,5 +1,6 @@
 /* up/options.c: hides how options are read and what a data folder must be. */
 #include "up/options.h"
+#include "shell/shell.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,6 +45,8 @@ static int wrong(const char *command, const char *format, const char *what)
 void up_options_help(const char *command, struct mr_buf *out)
 {
     bool whole = command == NULL;
+    if (!whole && shell_help(command, out))
+        return;
     if (whole)
         mr_buf_cstr(out, "millrace COMMAND [OPTIONS] [FILE...]\n\nCommands:\n");
     for (size_t i = 0; i < mr_count_of(commands); i++) {
@@ -53,6 +56,10 @@ void up_options_help(const char *command, struct mr_buf *out)
         else if (strcmp(command, commands[i].word) == 0)
             mr_buf_printf(out, "millrace %s %s [OPTIONS]\n\n%s\n", command, commands[i].arguments,
                           commands[i].about);
+    }
+    if (whole) {
+        mr_buf_cstr(out, "\nCommands that are clients, each with options of its own:\n");
+        shell_help(NULL, out);
     }
     mr_buf_cstr(out, "\nOptions:\n");
     for (size_t i = 0; i < mr_count_of(rows); i++) {

@@ -4,6 +4,7 @@
 #include "pipeline/pipeline.h"
 #include "randomuser/randomuser.h"
 #include "registry/registry.h"
+#include "shell/shell.h"
 #include "store/store.h"
 #include "up/options.h"
 #include "up/up.h"
@@ -204,6 +205,23 @@ static void print_commands(struct mr_buf *out)
                 "command line or a wrong pipeline file; 3 tests of a pipeline file that fail.\n");
 }
 
+static void print_tools(struct mr_buf *out)
+{
+    static const char *const words[] = {
+#define COMMAND(word, function, arguments, about) word,
+#include "shell/commands.def"
+    };
+    mr_buf_cstr(out, "# The log's tools\n\nPrinted by `millrace docs tools`. For any log: ours, or "
+                     "Apache Kafka.\n");
+    for (size_t i = 0; i < mr_count_of(words); i++) {
+        mr_buf_printf(out, "\n## %s\n\n```\n", words[i]);
+        shell_help(words[i], out);
+        mr_buf_cstr(out, "```\n");
+    }
+    mr_buf_cstr(out,
+                "\nExit status: 0 done; 1 the log refused or is away; 2 a wrong command line.\n");
+}
+
 static void print_metrics(struct mr_buf *out)
 {
     static const struct {
@@ -243,11 +261,9 @@ int up_command_docs(int argc, char **argv)
     static const struct {
         const char *name;
         void (*print)(struct mr_buf *out);
-    } pages[] = {{"commands", print_commands},
-                 {"limits", print_limits},
-                 {"metrics", print_metrics},
-                 {"pipeline", pipeline_print_docs},
-                 {"sql", sql_print_docs}};
+    } pages[] = {{"commands", print_commands}, {"limits", print_limits},
+                 {"metrics", print_metrics},   {"pipeline", pipeline_print_docs},
+                 {"sql", sql_print_docs},      {"tools", print_tools}};
     for (size_t i = 0; i < mr_count_of(pages); i++) {
         struct mr_buf out = {0};
         if (argc < 1) {

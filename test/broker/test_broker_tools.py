@@ -1,0 +1,215 @@
+"""`millrace topic|group|config|produce|consume`: the log's everyday tools. With PEER they speak to a genuine Kafka."""
+import json
+import subprocess
+import time
+import uuid
+
+import confluent_kafka
+import pytest
+import requests
+from confluent_kafka import Consumer
+from confluent_kafka.admin import ConfigResource
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from broker_stories import PEER, Broker
+from story import BINARY, Millrace, free_offset, wait_for
+
+
+def tool(log, *arguments, given="", status=0, seconds=60):
+    done = subprocess.run([BINARY, *map(str, arguments), "--bootstrap-server", log.address], input=given, text=True,
+                          capture_output=True, timeout=seconds)
+    assert done.returncode == status, (done.stdout, done.stderr)
+    return done.stdout if status == 0 else done.stderr
+
+
+def table(text):
+    """Rows of a printed table as dicts."""
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    return [dict(zip(lines[0], line)) for line in lines[1:]]
+
+
+def test_a_topic_from_its_making_to_its_end(log):
+    name = f"tool-{uuid.uuid4().hex[:8]}"
+    assert tool(log, "topic", "--create", "--topic", name, "--partitions", 3, "--replication-factor", 1,
+                "--config", "retention.ms=100000", "--config=cleanup.policy=delete") == f"Created topic {name}.\n"
+    assert f"topic {name}: " in tool(log, "topic", "--create", "--topic", name, status=1)
+    tool(log, "topic", "--create", "--topic", name, "--if-not-exists")
+    assert name in tool(log, "topic", "--list").split()
+    assert name in tool(log, "topic", "--list", "--exclude-internal").split()
+    head, *lines = tool(log, "topic", "--describe", "--topic", name).splitlines()
+    assert f"Topic: {name}\t" in head and "PartitionCount: 3\tReplicationFactor: 1\t" in head
+    assert "retention.ms=100000" in head
+    assert [line.split("\t")[2] for line in lines] == [f"Partition: {i}" for i in range(3)]
+    tool(log, "topic", "--alter", "--topic", name, "--partitions", 5)
+    assert len(log.admin.list_topics(name, timeout=10).topics[name].partitions) == 5
+    assert "topic" in tool(log, "topic", "--alter", "--topic", name, "--partitions", 2, status=2)
+    tool(log, "topic", "--delete", "--topic", name)
+    wait_for(lambda: name not in log.admin.list_topics(timeout=10).topics, 20)
+    assert "there is none of this name" in tool(log, "topic", "--delete", "--topic", name, status=1)
+    tool(log, "topic", "--delete", "--topic", name, "--if-exists")
+
+
+def test_settings_are_changed_shown_and_taken_back(log):
+    name = log.topic()
+    tool(log, "config", "--alter", "--entity-type", "topics", "--entity-name", name,
+         "--add-config", "cleanup.policy=[compact,delete],segment.bytes=1048576")
+    told = tool(log, "config", "--describe", "--topic", name)
+    assert "  cleanup.policy=compact,delete sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact,delete" in told
+    resource = ConfigResource(confluent_kafka.admin.RESOURCE_TOPIC, name)
+    settings = log.admin.describe_configs([resource])[resource].result(10)
+    assert settings["segment.bytes"].value == "1048576"
+    assert "Completed" in tool(log, "config", "--alter", "--topic", name, "--delete-config", "segment.bytes")
+    assert "segment.bytes" not in tool(log, "config", "--describe", "--topic", name)
+    assert "segment.bytes=1073741824" in tool(log, "config", "--describe", "--topic", name, "--all")
+    assert "nonsense" in tool(log, "config", "--alter", "--topic", name, "--add-config", "nonsense=1", status=2)
+    node = next(iter(log.admin.list_topics(timeout=10).brokers))
+    assert "log.retention" in tool(log, "config", "--describe", "--broker", node, "--all")
+    assert "there is no node 4711" in tool(log, "config", "--describe", "--broker", 4711, status=1)
+
+
+def test_lines_become_records_and_records_lines(log):
+    name = log.topic(partitions=2)
+    lines = "".join(f"h{i}:x,from:story\tk{i}|v{i}\n" for i in range(1000)) + "a:b\tgone|NULL\n"
+    tool(log, "produce", "--topic", name, "--property", "parse.key=true", "--property", "key.separator=|",
+         "--property", "parse.headers=true", "--property", "null.marker=NULL", "--compression-codec", "zstd", given=lines)
+    told = tool(log, "consume", "--topic", name, "--from-beginning", "--max-messages", 1001, "--property", "print.key=true",
+                "--property", "print.headers=true", "--property", "print.partition=true", "--property", "print.offset=true",
+                "--property", "key.separator=|", "--property", "null.literal=NIL").splitlines()
+    rows = [line.split("|") for line in told]
+    assert sorted(row[2:] for row in rows) == sorted([[f"h{i}:x,from:story", f"k{i}", f"v{i}"] for i in range(1000)] +
+                                                     [["a:b", "gone", "NIL"]])
+    for partition in range(2):
+        offsets = [int(row[1].split(":")[1]) for row in rows if row[0] == f"Partition:{partition}"]
+        assert offsets == list(range(len(offsets))) and len(offsets) > 100
+    assert "line 1: no key separator" in tool(log, "produce", "--topic", name, "--property", "parse.key=true",
+                                              given="nothing\n", status=2)
+
+
+def test_what_is_read_begins_where_it_is_wished(log):
+    name = log.topic()
+    tool(log, "produce", "--topic", name, given="".join(f"{i}\n" for i in range(10)))
+    assert tool(log, "consume", "--topic", name, "--partition", 0, "--offset", 7, "--timeout-ms", 2000).split() == ["7", "8", "9"]
+    assert tool(log, "consume", "--topic", name, "--partition", 0, "--offset", "earliest", "--max-messages", 2).split() == ["0", "1"]
+    assert "partition 3" in tool(log, "consume", "--topic", name, "--partition", 3, "--offset", 0, status=1)
+    assert "absent" in tool(log, "consume", "--topic", f"absent-{uuid.uuid4().hex}", "--timeout-ms", 100, status=1)
+
+
+def test_a_new_topic_is_made_by_the_first_line(log):
+    name = f"first-{uuid.uuid4().hex[:8]}"
+    tool(log, "produce", "--topic", name, given="one\n")
+    assert tool(log, "consume", "--topic", name, "--from-beginning", "--max-messages", 1) == "one\n"
+
+
+def test_a_line_that_is_typed_is_acknowledged_before_the_next(log):
+    name = log.topic()
+    typing = subprocess.Popen([BINARY, "produce", "--topic", name, "--bootstrap-server", log.address], stdin=subprocess.PIPE)
+    reading = subprocess.Popen([BINARY, "consume", "--topic", name, "--from-beginning", "--bootstrap-server", log.address],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for i in range(3):
+        typing.stdin.write(f"typed {i}\n".encode())
+        typing.stdin.flush()
+        assert reading.stdout.readline() == f"typed {i}\n"
+    typing.stdin.close()
+    assert typing.wait(20) == 0
+    reading.terminate()
+    assert reading.wait(20) == 0 and "Processed a total of 3 messages" in reading.stderr.read()
+
+
+def test_a_group_is_described_moved_and_deleted(log):
+    name, group = log.topic(partitions=2), f"tool-{uuid.uuid4().hex[:8]}"
+    producer = log.producer()
+    for i in range(10):
+        producer.produce(name, value=b"x", partition=i % 2, timestamp=1000 * (i + 1))
+    assert producer.flush(20) == 0
+    consumer = Consumer({"bootstrap.servers": log.address, "group.id": group, "auto.offset.reset": "earliest",
+                         "client.id": "reader", "enable.auto.commit": False})
+    consumer.subscribe([name])
+    read = []
+    wait_for(lambda: read.extend(consumer.consume(10, 1)) or len(read) >= 10, 30)
+    consumer.commit(asynchronous=False)
+    assert group in tool(log, "group", "--list").split()
+    row = next(row for row in table(tool(log, "group", "--list", "--state")) if row["GROUP"] == group)
+    assert row["STATE"] == "Stable"
+    rows = table(tool(log, "group", "--describe", "--group", group))
+    assert [(row["PARTITION"], row["CURRENT-OFFSET"], row["LOG-END-OFFSET"], row["LAG"], row["CLIENT-ID"]) for row in rows] == \
+        [("0", "5", "5", "0", "reader"), ("1", "5", "5", "0", "reader")]
+    assert table(tool(log, "group", "--describe", "--group", group, "--members"))[0]["#PARTITIONS"] == "2"
+    assert "members" in tool(log, "group", "--reset-offsets", "--group", group, "--topic", name, "--to-earliest", "--execute",
+                             status=1)
+    consumer.close()
+
+    def planned(*wish, topic=name):
+        told = tool(log, "group", "--reset-offsets", "--group", group, "--topic", topic, *wish)
+        return {int(row["PARTITION"]): int(row["NEW-OFFSET"]) for row in table(told)}
+    assert planned("--to-earliest") == {0: 0, 1: 0}
+    assert planned("--to-datetime", "1970-01-01T00:00:06Z") == {0: 3, 1: 2}
+    assert planned("--to-offset", 99) == {0: 5, 1: 5}
+    assert planned("--shift-by", -2, topic=f"{name}:1") == {1: 3}
+    assert planned("--by-duration", "PT1H") == {0: 5, 1: 5}
+    assert planned("--to-current") == {0: 5, 1: 5}
+    assert "expected exactly one of" in tool(log, "group", "--reset-offsets", "--group", group, "--topic", name, status=2)
+    assert planned("--shift-by", -2, "--execute") == {0: 3, 1: 3}
+    assert tool(log, "consume", "--topic", name, "--group", group, "--timeout-ms", 2000).split() == ["x"] * 4
+    rows = table(tool(log, "group", "--describe", "--group", group))
+    assert [row["CURRENT-OFFSET"] for row in rows] == ["5", "5"]
+    tool(log, "group", "--delete-offsets", "--group", group, "--topic", f"{name}:0")
+    assert [row["PARTITION"] for row in table(tool(log, "group", "--describe", "--group", group))] == ["1"]
+    tool(log, "group", "--delete", "--group", group)
+    assert group not in tool(log, "group", "--list").split()
+
+
+def test_wrong_command_lines_say_what_is_wrong(log):
+    assert "`--lst`" in tool(log, "topic", "--lst", status=2)
+    assert "exactly one of" in tool(log, "topic", "--list", "--describe", status=2)
+    assert "--partitions many" in tool(log, "topic", "--create", "--topic", "a", "--partitions", "many", status=2)
+    assert "one --topic" in tool(log, "consume", status=2)
+    nobody = type("", (), {"address": "127.0.0.1:1"})
+    begun = time.monotonic()
+    assert "127.0.0.1:1" in tool(nobody, "topic", "--list", status=1)
+    assert time.monotonic() - begun < 50
+
+
+@pytest.mark.skipif(bool(PEER), reason="a story about our own listener")
+def test_who_signs_in_is_said_in_a_file_of_kafkas(tmp_path):
+    users, secret = tmp_path / "users", "top; secret=1"
+    users.write_text(f"admin:{secret}\n")
+    broker = Broker(tmp_path, arguments=["--sasl", "SCRAM-SHA-256", "--users", users])
+    broker.client = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanisms": "SCRAM-SHA-256", "sasl.username": "admin",
+                     "sasl.password": secret}
+    broker.start()
+    properties = tmp_path / "client.properties"
+    login = ("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-256\nsasl.jaas.config=org.apache.kafka.common.security."
+             'scram.ScramLoginModule required username="admin" password="{}";\n')
+    properties.write_text(login.format(secret))
+    try:
+        tool(broker, "topic", "--create", "--topic", "a", "--command-config", properties)
+        tool(broker, "config", "--alter", "--user", "ada", "--add-config", "SCRAM-SHA-256=[iterations=4096,password=pw]",
+             "--command-config", properties)
+        assert "'ada' are SCRAM-SHA-256=iterations=4096" in \
+            tool(broker, "config", "--describe", "--entity-type", "users", "--command-config", properties)
+        tool(broker, "produce", "--topic", "a", "--producer.config", properties, given="one\n")
+        assert tool(broker, "consume", "--topic", "a", "--from-beginning", "--max-messages", 1,
+                    "--consumer.config", properties) == "one\n"
+        properties.write_text(login.format("wrong"))
+        said = tool(broker, "topic", "--list", "--command-config", properties, status=1)
+        assert "admin" in said and "wrong" not in said.replace("wrong password", "")
+    finally:
+        broker.end()
+
+
+def test_avro_is_printed_as_json(log, tmp_path):
+    offset = free_offset()
+    registry, name = f"http://127.0.0.1:{8081 + offset}", log.topic()
+    server = Millrace(tmp_path, "registry", "--data", tmp_path / "data", "--port-offset", offset, "--kafka", log.address)
+    wait_for(lambda: requests.get(f"{registry}/subjects", timeout=2).status_code == 200)
+    schema = {"type": "record", "name": "person", "fields": [{"name": "name", "type": "string"}, {"name": "age", "type": "int"}]}
+    encode = AvroSerializer(SchemaRegistryClient({"url": registry}), json.dumps(schema))
+    producer = log.producer()
+    for i in range(3):
+        producer.produce(name, encode({"name": f"p{i}", "age": i}, SerializationContext(name, MessageField.VALUE)))
+    assert producer.flush(20) == 0
+    told = tool(log, "consume", "--topic", name, "--from-beginning", "--max-messages", 3, "--registry", registry).splitlines()
+    assert [json.loads(line) for line in told] == [{"name": f"p{i}", "age": i} for i in range(3)]
+    server.stop()
