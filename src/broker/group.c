@@ -17,9 +17,11 @@ enum {
     SESSION_MS_MAX = 1800000,
 };
 
-const char *broker_group_state_name(enum broker_group_state state)
+const char *broker_group_state_name(const struct broker_group *group)
 {
-    switch (state) {
+    if (group->consumer != NULL)
+        return broker_consumer_group_state_name(group->consumer);
+    switch (group->state) {
     case BROKER_GROUP_EMPTY:
         return "Empty";
     case BROKER_GROUP_PREPARING:
@@ -32,6 +34,12 @@ const char *broker_group_state_name(enum broker_group_state state)
         break;
     }
     return "Dead";
+}
+
+bool broker_group_is_empty(const struct broker_group *group)
+{
+    return group->consumer != NULL ? group->consumer->members.count == 0
+                                   : group->state == BROKER_GROUP_EMPTY;
 }
 
 /* ---- members ---- */
@@ -141,6 +149,7 @@ void broker_group_free(struct broker_group *group)
         mr_free(group->pending.items[i]);
     mr_array_fini(&group->members);
     mr_array_fini(&group->pending);
+    broker_consumer_group_free(group->consumer);
     broker_offsets_free(group);
     mr_free(group->id);
     mr_free(group->protocol_type);
@@ -186,7 +195,8 @@ static void group_print(const struct broker_group *group, struct mr_buf *out)
     }
 }
 
-/* A group that is lost with the power is made anew when its members come back, so nobody waits. */
+/* A group that is lost with the power is made anew when its members come back, so nobody waits. One
+ * that has gone over to the consumer protocol leaves a tombstone. */
 static void group_save(struct broker_group *group)
 {
     struct broker_server *server = group->groups->server;
@@ -198,11 +208,48 @@ static void group_save(struct broker_group *group)
     put_str16(&key, mr_str_from(group->id));
     group_print(group, &value);
     broker_journal_begin(&journal, broker_server_internal(server, MR_STR("__consumer_offsets")));
-    broker_journal_add(&journal, mr_buf_as_str(&key), mr_buf_as_str(&value));
+    broker_journal_add(&journal, mr_buf_as_str(&key),
+                       group->consumer != NULL ? MR_STR_NULL : mr_buf_as_str(&value));
     if (broker_journal_append(&journal, -1, -1, &end) != MR_OK)
         mr_log(MR_LOG_WARN, "broker", "group %s not saved: %s", group->id, mr_why());
     mr_buf_fini(&key);
     mr_buf_fini(&value);
+}
+
+/* Nothing is left of the classic protocol but, for the moment, the generation. */
+static void classic_clear(struct broker_group *group)
+{
+    mr_timer_stop(&group->rebalance);
+    for (size_t i = 0; i < group->members.count; i++)
+        member_free(group->members.items[i]);
+    for (size_t i = 0; i < group->pending.count; i++)
+        mr_free(group->pending.items[i]);
+    group->members.count = group->pending.count = 0;
+    group->state = BROKER_GROUP_EMPTY;
+    text_set(&group->protocol_type, MR_STR_NULL);
+    text_set(&group->protocol, MR_STR_NULL);
+    text_set(&group->leader, MR_STR_NULL);
+}
+
+int32_t broker_group_end_classic(struct broker_group *group)
+{
+    int32_t generation = group->generation;
+
+    mr_assert(group->consumer != NULL && group->members.count == 0);
+    if (group->protocol_type != NULL || generation > 0)
+        group_save(group);
+    classic_clear(group);
+    group->generation = 0;
+    return generation;
+}
+
+void broker_group_forget_empty(struct broker_groups *groups, struct broker_group *group)
+{
+    if (group->consumer != NULL || group->members.count > 0 || group->protocol_type != NULL ||
+        group->generation > 0 || group->offsets.count > 0)
+        return;
+    mr_map_remove(&groups->by_id, mr_str_from(group->id));
+    broker_group_free(group);
 }
 
 /* ---- answers ---- */
@@ -748,6 +795,13 @@ void broker_group_join_group(struct broker_request *request)
         join_refuse(request, KAFKA_ERROR_UNKNOWN_MEMBER_ID, in->member_id);
         return;
     }
+    if (group != NULL && group->consumer != NULL) {
+        if (group->consumer->members.count > 0) {
+            join_refuse(request, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL, in->member_id);
+            return;
+        }
+        broker_consumer_group_end(group);
+    }
     group = broker_group_make(groups, in->group_id);
     member = in->member_id.length > 0 ? member_find(group, in->member_id) : NULL;
     instance = member_of_instance(group, in->group_instance_id);
@@ -929,11 +983,15 @@ void broker_group_leave_group(struct broker_request *request)
 /* ---- what commits ask ---- */
 
 int16_t broker_group_check_commit(struct broker_group *group, mr_str member_id,
-                                  mr_str group_instance_id, int32_t generation, bool txn)
+                                  mr_str group_instance_id, int32_t generation, bool txn,
+                                  int16_t version)
 {
     struct broker_group_member *member = NULL;
     int16_t code;
 
+    if (group->consumer != NULL)
+        return broker_consumer_group_check_commit(group->consumer, member_id, generation, txn,
+                                                  version);
     if (generation < 0 && member_id.length == 0 && group_instance_id.data == NULL &&
         (txn || group->state == BROKER_GROUP_EMPTY))
         return KAFKA_ERROR_NONE; /* not by a member */
@@ -999,10 +1057,11 @@ static void group_restore(struct broker_groups *groups, mr_str id, mr_str value)
     uint16_t version;
     uint32_t count;
 
-    if (value.data == NULL) { /* deleted; offsets that were committed later make it anew */
+    if (value.data == NULL) { /* deleted, or gone over to the consumer protocol with its offsets */
         if (group != NULL) {
-            mr_map_remove(&groups->by_id, id);
-            broker_group_free(group);
+            classic_clear(group);
+            group->generation = 0;
+            broker_group_forget_empty(groups, group);
         }
         return;
     }
@@ -1041,6 +1100,8 @@ static void replay_record(struct broker_replay *replay, const struct broker_batc
                               record->offset);
     else if (version == 2)
         group_restore(groups, take_str16(&in), record->value);
+    else
+        broker_consumer_replay(groups, version, record->key, record->value);
 }
 
 static void replay_marker(struct broker_replay *replay, const struct broker_batch *batch,
@@ -1064,6 +1125,8 @@ void broker_groups_start(struct broker_groups *groups)
         struct broker_group *group = entry->value;
         for (size_t j = 0; j < group->members.count; j++)
             session_restart(group->members.items[j]);
+        if (group->consumer != NULL)
+            broker_consumer_group_start(group->consumer);
     }
     broker_offsets_start(groups);
 }

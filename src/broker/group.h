@@ -1,5 +1,6 @@
 /* broker/group.h: consumer groups of the classic protocol, and the offsets they commit, both kept in
- * __consumer_offsets. Thread: the loop's; loading runs on a disk thread before anything else. */
+ * __consumer_offsets. A group of the consumer protocol has `consumer` beside it (consumer_group.h), and
+ * none of the classic state. Thread: the loop's; loading runs on a disk thread before anything else. */
 #ifndef BROKER_GROUP_H
 #define BROKER_GROUP_H
 
@@ -8,6 +9,7 @@
 struct broker_server;
 struct broker_request;
 struct broker_group;
+struct broker_consumer_group;
 
 enum broker_group_state {
     BROKER_GROUP_EMPTY,
@@ -42,8 +44,9 @@ struct broker_group {
     MR_ARRAY(struct broker_group_member *) members; /* in order of joining */
     MR_ARRAY(char *) pending;                       /* member ids given out that did not join yet */
     struct mr_timer rebalance;
-    struct mr_map offsets; /* "topic\0partition" -> struct broker_offset */
-    size_t txn_offsets;    /* pending ones */
+    struct mr_map offsets;                  /* "topic\0partition" -> struct broker_offset */
+    size_t txn_offsets;                     /* pending ones */
+    struct broker_consumer_group *consumer; /* NULL: the group is a classic one */
 };
 struct broker_offset {
     char *topic;
@@ -84,10 +87,18 @@ void broker_group_free(struct broker_group *group);
 void broker_offsets_free(struct broker_group *group);
 void broker_offsets_start(
     struct broker_groups *groups); /* offsets of empty groups expire from now on */
-/* Checks of a member that commits: a code of errors.def. */
+/* Checks of a member that commits: a code of errors.def. `version`: that of OffsetCommit, if it is one. */
 int16_t broker_group_check_commit(struct broker_group *group, mr_str member_id,
-                                  mr_str group_instance_id, int32_t generation, bool txn);
-const char *broker_group_state_name(enum broker_group_state state);
+                                  mr_str group_instance_id, int32_t generation, bool txn,
+                                  int16_t version);
+const char *broker_group_state_name(const struct broker_group *group);
+bool broker_group_is_empty(const struct broker_group *group);
+/* Whether a member reads the topic, as far as the broker can tell. */
+bool broker_group_reads(const struct broker_group *group, mr_str topic);
+/* The empty group is no classic one any more: a tombstone for what it was. Returns its generation. */
+int32_t broker_group_end_classic(struct broker_group *group);
+/* While loading: a group of which nothing is left goes. */
+void broker_group_forget_empty(struct broker_groups *groups, struct broker_group *group);
 void broker_offsets_replay(struct broker_groups *groups, mr_str key, mr_str value,
                            int64_t producer_id, bool txn, int64_t log_offset);
 /* Writes tombstones for all offsets of the group, or those of one topic, and forgets them. */

@@ -72,9 +72,17 @@ static void describe_group(struct broker_request *request, mr_str id,
         answer->error_code = KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
         answer->group_state = MR_STR("");
     }
-    if (answer->error_code != KAFKA_ERROR_NONE || group == NULL)
+    if (answer->error_code != KAFKA_ERROR_NONE)
         return;
-    answer->group_state = mr_str_from(broker_group_state_name(group->state));
+    if (group == NULL || group->consumer != NULL) {
+        answer->error_message = mr_arena_printf(&request->arena, "Group %.*s %s.", MR_STR_ARG(id),
+                                                group == NULL ? "not found"
+                                                              : "is not a classic group");
+        if (request->header.request_api_version >= 6)
+            answer->error_code = KAFKA_ERROR_GROUP_ID_NOT_FOUND;
+        return;
+    }
+    answer->group_state = mr_str_from(broker_group_state_name(group));
     answer->protocol_type = broker_server_text(request, group->protocol_type);
     if (group->state == BROKER_GROUP_STABLE)
         answer->protocol_data = broker_server_text(request, group->protocol);
@@ -95,6 +103,106 @@ void broker_group_describe_groups(struct broker_request *request)
                                        (size_t)in->groups.count);
     for (int32_t i = 0; i < in->groups.count; i++)
         describe_group(request, in->groups.items[i], &out->groups.items[i]);
+    broker_server_answer(request);
+}
+
+/* ---- ConsumerGroupDescribe ---- */
+
+/* Topics that are gone have no name, and are left out. */
+static struct kafka_consumer_group_describe_assignment
+describe_places(struct broker_request *request, const struct broker_places *places)
+{
+    struct kafka_consumer_group_describe_assignment told = {0};
+    int32_t count;
+    struct kafka_consumer_group_partitions *topics = broker_consumer_partitions(&request->arena,
+                                                                                places, &count);
+
+    told.topic_partitions.items = mr_arena_array(
+        &request->arena, struct kafka_consumer_group_describe_topic, (size_t)count);
+    for (int32_t i = 0; i < count; i++) {
+        const struct broker_topic *topic = broker_topics_find_id(&request->server->topics,
+                                                                 &topics[i].topic_id);
+        struct kafka_consumer_group_describe_topic *row =
+            &told.topic_partitions.items[told.topic_partitions.count];
+        if (topic == NULL)
+            continue;
+        row->topic_id = topic->id;
+        row->topic_name = broker_server_text(request, topic->name);
+        row->partitions.items = topics[i].partitions.items;
+        row->partitions.count = topics[i].partitions.count;
+        told.topic_partitions.count++;
+    }
+    return told;
+}
+
+static mr_str nullable_text(struct broker_request *request, const char *text)
+{
+    return text == NULL ? MR_STR_NULL : broker_server_text(request, text);
+}
+
+static void describe_consumer_member(struct broker_request *request,
+                                     const struct broker_consumer_member *member,
+                                     struct kafka_consumer_group_describe_member *answer)
+{
+    answer->member_id = broker_server_text(request, member->id);
+    answer->instance_id = nullable_text(request, member->instance_id);
+    answer->rack_id = nullable_text(request, member->rack_id);
+    answer->member_epoch = member->epoch;
+    answer->client_id = broker_server_text(request, member->client_id);
+    answer->client_host = broker_server_text(request, member->client_host);
+    answer->subscribed_topic_names.count = (int32_t)member->topics.count;
+    answer->subscribed_topic_names.items = mr_arena_array(&request->arena, mr_str,
+                                                          member->topics.count);
+    for (size_t i = 0; i < member->topics.count; i++)
+        answer->subscribed_topic_names.items[i] = broker_server_text(request,
+                                                                     member->topics.items[i]);
+    answer->subscribed_topic_regex = nullable_text(request, member->regex);
+    answer->assignment = describe_places(request, &member->assigned);
+    answer->target_assignment = describe_places(request, &member->target);
+    answer->member_type = 1;
+}
+
+static void describe_consumer_group(struct broker_request *request, mr_str id,
+                                    struct kafka_consumer_group_describe_group *answer)
+{
+    const struct broker_group *group = broker_group_find(&request->server->groups, id);
+    struct mr_map_entry *entry;
+
+    wire_reset(kafka_consumer_group_describe_group_shape(), answer);
+    answer->group_id = id;
+    if (!request->server->ready) {
+        answer->error_code = KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
+        return;
+    }
+    if (group == NULL || group->consumer == NULL) {
+        answer->error_code = KAFKA_ERROR_GROUP_ID_NOT_FOUND;
+        answer->error_message = mr_arena_printf(&request->arena, "Group %.*s %s.", MR_STR_ARG(id),
+                                                group == NULL ? "not found"
+                                                              : "is not a consumer group");
+        return;
+    }
+    answer->group_state = mr_str_from(broker_group_state_name(group));
+    answer->group_epoch = group->consumer->epoch;
+    answer->assignment_epoch = group->consumer->target_epoch;
+    answer->assignor_name = mr_str_from(broker_consumer_group_assignor(group->consumer)->name);
+    answer->members.items = mr_arena_array(&request->arena,
+                                           struct kafka_consumer_group_describe_member,
+                                           group->consumer->members.count);
+    for (size_t i = 0; (entry = mr_map_next(&group->consumer->members, &i)) != NULL;)
+        describe_consumer_member(request, entry->value,
+                                 &answer->members.items[answer->members.count++]);
+}
+
+void broker_group_consumer_group_describe(struct broker_request *request)
+{
+    const struct kafka_consumer_group_describe_request *in = request->in;
+    struct kafka_consumer_group_describe_response *out = request->out;
+
+    out->groups.count = in->group_ids.count;
+    out->groups.items = mr_arena_array(&request->arena, struct kafka_consumer_group_describe_group,
+                                       (size_t)in->group_ids.count);
+    for (int32_t i = 0; i < in->group_ids.count; i++)
+        describe_consumer_group(request, in->group_ids.items[i], &out->groups.items[i]);
     broker_server_answer(request);
 }
 
@@ -124,14 +232,16 @@ void broker_group_list_groups(struct broker_request *request)
                                        groups->by_id.count);
     for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;) {
         const struct broker_group *group = entry->value;
-        const char *state = broker_group_state_name(group->state);
+        const char *state = broker_group_state_name(group);
+        const char *type = group->consumer != NULL ? "consumer" : "classic";
+        const char *protocol = group->consumer != NULL ? "consumer" : group->protocol_type;
         if (!passes(in->states_filter.items, in->states_filter.count, state) ||
-            !passes(in->types_filter.items, in->types_filter.count, "classic"))
+            !passes(in->types_filter.items, in->types_filter.count, type))
             continue;
         out->groups.items[out->groups.count++] = (struct kafka_list_groups_group){
             broker_server_text(request, group->id),
-            broker_server_text(request, group->protocol_type == NULL ? "" : group->protocol_type),
-            mr_str_from(state), MR_STR("classic")};
+            broker_server_text(request, protocol == NULL ? "" : protocol), mr_str_from(state),
+            mr_str_from(type)};
     }
     broker_server_answer(request);
 }
@@ -151,6 +261,8 @@ void broker_group_delete(struct broker_groups *groups, struct broker_group *grou
     mr_buf_str(&key, id);
     broker_journal_begin(&journal,
                          broker_server_internal(groups->server, MR_STR("__consumer_offsets")));
+    if (group->consumer != NULL)
+        broker_consumer_drop_group(&journal, group->consumer);
     broker_journal_add(&journal, mr_buf_as_str(&key), MR_STR_NULL);
     if (broker_journal_append(&journal, -1, -1, &end) != MR_OK)
         mr_log(MR_LOG_WARN, "broker", "group %s: its deletion is not saved: %s", group->id,
@@ -189,7 +301,7 @@ static int16_t delete_one(struct broker_groups *groups, mr_str id)
         return KAFKA_ERROR_INVALID_GROUP_ID;
     if (group == NULL)
         return KAFKA_ERROR_GROUP_ID_NOT_FOUND;
-    if (group->state != BROKER_GROUP_EMPTY || group->txn_offsets > 0)
+    if (!broker_group_is_empty(group) || group->txn_offsets > 0)
         return KAFKA_ERROR_NON_EMPTY_GROUP;
     broker_group_delete(groups, group);
     return KAFKA_ERROR_NONE;
@@ -215,9 +327,11 @@ void broker_group_delete_groups(struct broker_request *request)
         broker_server_answer(request);
 }
 
-/* Whether a member of a consumer group reads the topic (ConsumerProtocolSubscription). */
-static bool is_subscribed(const struct broker_group *group, mr_str topic)
+/* Classic members say it in ConsumerProtocolSubscription. */
+bool broker_group_reads(const struct broker_group *group, mr_str topic)
 {
+    if (group->consumer != NULL)
+        return broker_consumer_group_reads(group->consumer, topic);
     for (size_t i = 0; i < group->members.count; i++) {
         const struct broker_group_member *member = group->members.items[i];
         for (size_t j = 0; j < member->protocols.count; j++) {
@@ -247,7 +361,7 @@ static void delete_offsets(struct broker_request *request, struct broker_group *
     for (int32_t i = 0; i < in->topics.count; i++) {
         const struct kafka_offset_delete_request_topic *asked = &in->topics.items[i];
         struct kafka_offset_delete_response_topic *answer = &out->topics.items[i];
-        bool busy = is_subscribed(group, asked->name);
+        bool busy = broker_group_reads(group, asked->name);
 
         answer->name = asked->name;
         answer->partitions.count = asked->partitions.count;
@@ -278,7 +392,7 @@ void broker_group_offset_delete(struct broker_request *request)
         out->error_code = KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
     else if (group == NULL)
         out->error_code = KAFKA_ERROR_GROUP_ID_NOT_FOUND;
-    else if (group->state != BROKER_GROUP_EMPTY &&
+    else if (group->consumer == NULL && group->state != BROKER_GROUP_EMPTY &&
              (group->protocol_type == NULL || strcmp(group->protocol_type, "consumer") != 0))
         out->error_code = KAFKA_ERROR_NON_EMPTY_GROUP;
     if (out->error_code != KAFKA_ERROR_NONE) {

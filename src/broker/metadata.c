@@ -3,6 +3,38 @@
 
 /* ---- ApiVersions ---- */
 
+struct feature {
+    const char *name;
+    int16_t oldest, newest;
+};
+static const struct feature features[] = {
+#define FEATURE(name, oldest, newest, about) {name, oldest, newest},
+#include "broker/features.def"
+};
+
+/* Features are in force at their newest level. Before version 4 one that begins at level 0 cannot be
+ * told as supported (KIP-1022). */
+static void features_tell(struct broker_request *request)
+{
+    struct kafka_api_versions_response *out = request->out;
+
+    out->finalized_features_epoch = 0;
+    out->supported_features.items = mr_arena_array(
+        &request->arena, struct kafka_api_versions_supported_feature, mr_count_of(features));
+    out->finalized_features.items = mr_arena_array(
+        &request->arena, struct kafka_api_versions_finalized_feature, mr_count_of(features));
+    for (size_t i = 0; i < mr_count_of(features); i++) {
+        mr_str name = mr_str_from(features[i].name);
+        if (features[i].oldest > 0 || request->header.request_api_version >= 4)
+            out->supported_features.items[out->supported_features.count++] =
+                (struct kafka_api_versions_supported_feature){name, features[i].oldest,
+                                                              features[i].newest};
+        out->finalized_features.items[out->finalized_features.count++] =
+            (struct kafka_api_versions_finalized_feature){name, features[i].newest,
+                                                          features[i].newest};
+    }
+}
+
 void broker_metadata_api_versions(struct broker_request *request)
 {
     struct kafka_api_versions_response *out = request->out;
@@ -22,6 +54,7 @@ void broker_metadata_api_versions(struct broker_request *request)
                                                        : api->oldest;
         out->api_keys.items[i] = (struct kafka_api_versions_api){api->key, oldest, api->newest};
     }
+    features_tell(request);
     broker_server_answer(request);
 }
 

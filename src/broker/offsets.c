@@ -352,6 +352,7 @@ static void commit_answer_rows(struct broker_request *request)
     for (int32_t i = 0; i < in->topics.count; i++) {
         int32_t count = in->topics.items[i].partitions.count;
         out->topics.items[i].name = in->topics.items[i].name;
+        out->topics.items[i].topic_id = in->topics.items[i].topic_id;
         out->topics.items[i].partitions.count = count;
         out->topics.items[i].partitions.items = mr_arena_array(
             &request->arena, struct kafka_offset_commit_response_partition, (size_t)count);
@@ -365,6 +366,7 @@ static int16_t commit_check(struct broker_request *request)
 {
     const struct kafka_offset_commit_request *in = request->in;
     struct broker_groups *groups = &request->server->groups;
+    int16_t version = request->header.request_api_version;
     struct broker_group *group;
 
     if (!request->server->ready)
@@ -373,10 +375,22 @@ static int16_t commit_check(struct broker_request *request)
         return KAFKA_ERROR_INVALID_GROUP_ID;
     group = broker_group_find(groups, in->group_id);
     if (group == NULL && in->generation_id_or_member_epoch >= 0)
-        return KAFKA_ERROR_ILLEGAL_GENERATION;
+        return version >= 9 ? KAFKA_ERROR_GROUP_ID_NOT_FOUND : KAFKA_ERROR_ILLEGAL_GENERATION;
     return broker_group_check_commit(broker_group_make(groups, in->group_id), in->member_id,
                                      in->group_instance_id, in->generation_id_or_member_epoch,
-                                     false);
+                                     false, version);
+}
+
+/* From version 10 on topics come by their ids; an unknown one has no name. */
+static mr_str topic_name(struct broker_request *request, int16_t since, mr_str name,
+                         const mr_uuid *id)
+{
+    const struct broker_topic *topic;
+
+    if (request->header.request_api_version < since)
+        return name;
+    topic = broker_topics_find_id(&request->server->topics, id);
+    return topic == NULL ? MR_STR_NULL : broker_server_text(request, topic->name);
 }
 
 void broker_group_offset_commit(struct broker_request *request)
@@ -399,15 +413,16 @@ void broker_group_offset_commit(struct broker_request *request)
     log_offset = commit->journal.log->end;
     for (int32_t i = 0; i < in->topics.count; i++) {
         const struct kafka_offset_commit_request_topic *topic = &in->topics.items[i];
+        mr_str name = topic_name(request, 10, topic->name, &topic->topic_id);
         for (int32_t j = 0; j < topic->partitions.count; j++) {
             const struct kafka_offset_commit_request_partition *row = &topic->partitions.items[j];
             struct commit_value value = {row->committed_offset, commit->now_ms,
                                          row->committed_leader_epoch, row->committed_metadata};
             int16_t *answer = &out->topics.items[i].partitions.items[j].error_code;
-            *answer = commit_add(commit, topic->name, row->partition_index, &value);
+            *answer = name.data == NULL ? (int16_t)KAFKA_ERROR_UNKNOWN_TOPIC_ID
+                                        : commit_add(commit, name, row->partition_index, &value);
             if (*answer == KAFKA_ERROR_NONE)
-                offset_set(offset_make(group, topic->name, row->partition_index), log_offset++,
-                           &value);
+                offset_set(offset_make(group, name, row->partition_index), log_offset++, &value);
         }
     }
     commit_append(commit, -1);
@@ -461,7 +476,7 @@ static int16_t txn_commit_check(struct broker_request *request)
     if (code != KAFKA_ERROR_NONE)
         return code;
     return broker_group_check_commit(broker_group_make(groups, in->group_id), in->member_id,
-                                     in->group_instance_id, in->generation_id, true);
+                                     in->group_instance_id, in->generation_id, true, 0);
 }
 
 void broker_txn_txn_offset_commit(struct broker_request *request)
@@ -592,38 +607,81 @@ static void fetch_topic(struct broker_request *request, const struct broker_grou
     }
 }
 
+static int16_t fetch_check(const struct broker_request *request, const struct broker_group *group,
+                           const struct kafka_offset_fetch_request_group *asked)
+{
+    bool by_member = asked->member_id.data != NULL || asked->member_epoch >= 0;
+
+    if (!request->server->ready)
+        return KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
+    if (asked->group_id.length == 0)
+        return KAFKA_ERROR_INVALID_GROUP_ID;
+    if (group == NULL)
+        return by_member ? KAFKA_ERROR_GROUP_ID_NOT_FOUND : KAFKA_ERROR_NONE;
+    if (group->consumer == NULL)
+        return KAFKA_ERROR_NONE;
+    return broker_consumer_group_check_fetch(group->consumer, asked->member_id,
+                                             asked->member_epoch);
+}
+
+/* The offsets that a request asks for, of topics by name or by id. */
+static void fetch_asked(struct broker_request *request, const struct broker_group *group,
+                        const struct kafka_offset_fetch_request_group_topic *asked, bool stable,
+                        struct kafka_offset_fetch_response_group_topic *answer)
+{
+    mr_str name = topic_name(request, 10, asked->name, &asked->topic_id);
+
+    fetch_topic(request, name.data == NULL ? NULL : group, name, asked->partition_indexes.items,
+                asked->partition_indexes.count, stable, answer);
+    answer->topic_id = asked->topic_id;
+    for (int32_t i = 0; i < answer->partitions.count && name.data == NULL; i++)
+        answer->partitions.items[i].error_code = KAFKA_ERROR_UNKNOWN_TOPIC_ID;
+}
+
+/* All that the group has committed; by id, what is of topics that are there. */
+static void fetch_all(struct broker_request *request, const struct broker_group *group, bool stable,
+                      struct kafka_offset_fetch_response_group *answer)
+{
+    struct offset_list list = offsets_by_topic(request, group);
+
+    answer->topics.items = mr_arena_array(
+        &request->arena, struct kafka_offset_fetch_response_group_topic, list.topic_count);
+    for (size_t i = 0; i < list.topic_count; i++) {
+        const struct broker_topic *topic = broker_topics_find(&request->server->topics,
+                                                              list.topics[i]);
+        struct kafka_offset_fetch_response_group_topic *row =
+            &answer->topics.items[answer->topics.count];
+        if (topic == NULL && request->header.request_api_version >= 10)
+            continue;
+        if (topic != NULL)
+            row->topic_id = topic->id;
+        fetch_topic(request, group, list.topics[i],
+                    partitions_of(request, group, list.topics[i], list.counts[i]), list.counts[i],
+                    stable, row);
+        answer->topics.count++;
+    }
+}
+
 static void fetch_group(struct broker_request *request,
                         const struct kafka_offset_fetch_request_group *asked, bool stable,
                         struct kafka_offset_fetch_response_group *answer)
 {
     const struct broker_group *group = broker_group_find(&request->server->groups, asked->group_id);
-    struct offset_list list = {0};
-    int32_t count = asked->topics.count;
 
     answer->group_id = asked->group_id;
-    if (!request->server->ready || asked->group_id.length == 0) {
-        answer->error_code = request->server->ready ? KAFKA_ERROR_INVALID_GROUP_ID
-                                                    : KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
+    answer->error_code = fetch_check(request, group, asked);
+    if (answer->error_code != KAFKA_ERROR_NONE)
+        return;
+    if (asked->topics.count < 0) {
+        fetch_all(request, group, stable, answer);
         return;
     }
-    if (count < 0) {
-        list = offsets_by_topic(request, group);
-        count = (int32_t)list.topic_count;
-    }
-    answer->topics.count = count;
-    answer->topics.items = mr_arena_array(
-        &request->arena, struct kafka_offset_fetch_response_group_topic, (size_t)count);
-    for (int32_t i = 0; i < count; i++) {
-        if (asked->topics.count < 0)
-            fetch_topic(request, group, list.topics[i],
-                        partitions_of(request, group, list.topics[i], list.counts[i]),
-                        list.counts[i], stable, &answer->topics.items[i]);
-        else
-            fetch_topic(request, group, asked->topics.items[i].name,
-                        asked->topics.items[i].partition_indexes.items,
-                        asked->topics.items[i].partition_indexes.count, stable,
-                        &answer->topics.items[i]);
-    }
+    answer->topics.count = asked->topics.count;
+    answer->topics.items = mr_arena_array(&request->arena,
+                                          struct kafka_offset_fetch_response_group_topic,
+                                          (size_t)asked->topics.count);
+    for (int32_t i = 0; i < asked->topics.count; i++)
+        fetch_asked(request, group, &asked->topics.items[i], stable, &answer->topics.items[i]);
 }
 
 /* Versions before 8 ask for one group; the rows are the same. */
@@ -631,7 +689,7 @@ static void fetch_single(struct broker_request *request)
 {
     const struct kafka_offset_fetch_request *in = request->in;
     struct kafka_offset_fetch_response *out = request->out;
-    struct kafka_offset_fetch_request_group asked = {.group_id = in->group_id};
+    struct kafka_offset_fetch_request_group asked = {.group_id = in->group_id, .member_epoch = -1};
     struct kafka_offset_fetch_response_group answer = {0};
 
     asked.topics.count = in->topics.count;
@@ -691,7 +749,7 @@ static void group_expire(struct broker_groups *groups, struct broker_group *grou
     struct mr_map_entry *entry;
     int64_t used_ms = group->changed_ms;
 
-    if (group->state != BROKER_GROUP_EMPTY || group->txn_offsets > 0 || group->pending.count > 0)
+    if (!broker_group_is_empty(group) || group->txn_offsets > 0 || group->pending.count > 0)
         return;
     for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
         const struct broker_offset *offset = entry->value;

@@ -5,6 +5,7 @@
 #define BROKER_SERVER_H
 
 #include "broker/broker.h"
+#include "broker/consumer_group.h"
 #include "broker/group.h"
 #include "broker/journal.h"
 #include "broker/security.h"

@@ -135,6 +135,7 @@ static void topic_show(struct broker_topics *topics, struct broker_topic *topic)
 {
     mr_map_put(&topics->by_name, mr_str_from(topic->name), topic);
     mr_map_put(&topics->by_id, mr_str_of(topic->id.bytes, 16), topic);
+    topics->changes++;
 }
 
 /* ---- writing the catalog ---- */
@@ -544,6 +545,7 @@ void broker_topics_grow(struct broker_topics *topics, struct broker_topic *topic
 {
     while (topic->partitions.count < (size_t)partitions)
         partition_begin(partition_add(topic));
+    topics->changes++;
     broker_topics_save(topics, wait);
 }
 
@@ -663,6 +665,7 @@ void broker_topics_delete(struct broker_topics *topics, struct broker_topic *top
     mr_map_remove(&topics->by_name, mr_str_from(topic->name));
     mr_map_remove(&topics->by_id, mr_str_of(topic->id.bytes, 16));
     topic->deleting = true;
+    topics->changes++;
     if (wait != NULL)
         wait->next = NULL;
     topic->deleted = wait;

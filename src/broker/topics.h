@@ -38,6 +38,7 @@ struct broker_topics {
     struct broker_catalog_wait producer_id_wait;
     bool producer_id_saving;
     int32_t default_partitions;
+    uint64_t changes; /* counts topics that came, grew or went, from 1 on */
     /* the catalog */
     char *folder;
     bool writing, write_again;

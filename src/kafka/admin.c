@@ -54,13 +54,19 @@ static void op_free(struct kafka_op *op)
     mr_free(op);
 }
 
+/* From these versions on topics are named by ids, of which a call that is all names has no use. */
+static int16_t op_version_max(int16_t api_key)
+{
+    return api_key == KAFKA_API_offset_commit || api_key == KAFKA_API_offset_fetch ? 9 : -1;
+}
+
 static void op_call(struct kafka_op *op, struct kafka_target target, int16_t api_key,
                     kafka_fill *fill, kafka_judge *judge, kafka_answer *done)
 {
     struct kafka_call_options options = {
         .target = target,
         .api_key = api_key,
-        .version_max = -1,
+        .version_max = op_version_max(api_key),
         .fill = fill,
         .judge = judge,
         .done = done,

@@ -21,6 +21,10 @@
     ROW(&wire_type_array, name, since, until, WIRE_UNTAGGED, 0, NULL, kafka_##row##_shape, about)
 #define NARRAY(row, name, since, until, about) \
     ROW(&wire_type_narray, name, since, until, WIRE_UNTAGGED, 0, NULL, kafka_##row##_shape, about)
+#define STRUCT_FIELD(row, name, since, until, about) \
+    ROW(&wire_type_struct, name, since, until, WIRE_UNTAGGED, 0, NULL, kafka_##row##_shape, about)
+#define NSTRUCT(row, name, since, until, about) \
+    ROW(&wire_type_nstruct, name, since, until, WIRE_UNTAGGED, 0, NULL, kafka_##row##_shape, about)
 #define TAGGED(type, name, tag, since, about) \
     ROW(&wire_type_##type, name, since, WIRE_ANY, tag, 0, NULL, NULL, about)
 #define TAGGED_DEFAULT(type, name, tag, since, value, about) \
@@ -29,6 +33,8 @@
     ROW(&wire_type_array, name, since, WIRE_ANY, tag, 0, NULL, kafka_##row##_shape, about)
 #define TAGGED_STRUCT(row, name, tag, since, about) \
     ROW(&wire_type_struct, name, since, WIRE_ANY, tag, 0, NULL, kafka_##row##_shape, about)
+#define TAGGED_NSTRUCT(row, name, tag, since, about) \
+    ROW(&wire_type_nstruct, name, since, WIRE_ANY, tag, 0, NULL, kafka_##row##_shape, about)
 #define END(name)                                                         \
     {0},                                                                  \
     }                                                                     \

@@ -13,10 +13,13 @@
 #define NLIST(type, name, since, until, about) WIRE_ARRAY(wire_##type) name;
 #define ARRAY(row, name, since, until, about) WIRE_ARRAY(struct kafka_##row) name;
 #define NARRAY(row, name, since, until, about) WIRE_ARRAY(struct kafka_##row) name;
+#define STRUCT_FIELD(row, name, since, until, about) struct kafka_##row name;
+#define NSTRUCT(row, name, since, until, about) struct kafka_##row *name;
 #define TAGGED(type, name, tag, since, about) wire_##type name;
 #define TAGGED_DEFAULT(type, name, tag, since, value, about) wire_##type name;
 #define TAGGED_ARRAY(row, name, tag, since, about) WIRE_ARRAY(struct kafka_##row) name;
 #define TAGGED_STRUCT(row, name, tag, since, about) struct kafka_##row name;
+#define TAGGED_NSTRUCT(row, name, tag, since, about) struct kafka_##row *name;
 #define END(name) \
     }             \
     ;
@@ -30,10 +33,13 @@
 #define NLIST(type, name, since, until, about)
 #define ARRAY(row, name, since, until, about)
 #define NARRAY(row, name, since, until, about)
+#define STRUCT_FIELD(row, name, since, until, about)
+#define NSTRUCT(row, name, since, until, about)
 #define TAGGED(type, name, tag, since, about)
 #define TAGGED_DEFAULT(type, name, tag, since, value, about)
 #define TAGGED_ARRAY(row, name, tag, since, about)
 #define TAGGED_STRUCT(row, name, tag, since, about)
+#define TAGGED_NSTRUCT(row, name, tag, since, about)
 #define END(name)
 #include "kafka/messages.def"
 

@@ -183,6 +183,48 @@ static int16_t describe_use(void *context, int16_t version, const void *response
     return group->error_code;
 }
 
+/* The same of a group of the consumer protocol (KIP-848), which DescribeGroups does not know. */
+static void describe_new_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
+{
+    const struct described *described = context;
+    struct kafka_consumer_group_describe_request *describe = request;
+    (void)version;
+    describe->group_ids.items = mr_arena_array(arena, wire_string, 1);
+    describe->group_ids.items[0] = described->name;
+    describe->group_ids.count = 1;
+}
+
+static int16_t describe_new_use(void *context, int16_t version, const void *response)
+{
+    struct described *described = context;
+    struct mr_arena *arena = &described->shell->arena;
+    const struct kafka_consumer_group_describe_response *answer = response;
+    (void)version;
+    if (answer->groups.count == 0)
+        return KAFKA_ERROR_UNKNOWN_SERVER_ERROR;
+    const struct kafka_consumer_group_describe_group *group = &answer->groups.items[0];
+    described->members.count = described->owned.count = 0;
+    described->state = mr_arena_str(arena, group->group_state);
+    described->strategy = mr_arena_str(arena, group->assignor_name);
+    for (int32_t i = 0; i < group->members.count; i++) {
+        const struct kafka_consumer_group_describe_member *one = &group->members.items[i];
+        struct member *member = mr_array_add(&described->members);
+        *member = (struct member){mr_arena_str(arena, one->member_id),
+                                  mr_arena_str(arena, one->client_id),
+                                  mr_arena_str(arena, one->client_host), 0};
+        for (int32_t k = 0; k < one->assignment.topic_partitions.count; k++) {
+            const struct kafka_consumer_group_describe_topic *topic =
+                &one->assignment.topic_partitions.items[k];
+            mr_str name = mr_arena_str(arena, topic->topic_name);
+            member->partitions += (size_t)topic->partitions.count;
+            for (int32_t p = 0; p < topic->partitions.count; p++)
+                *mr_array_add(&described->owned) = (struct owned){name, topic->partitions.items[p],
+                                                                  (size_t)i};
+        }
+    }
+    return group->error_code;
+}
+
 static void described_fini(struct described *described)
 {
     mr_array_fini(&described->members);
@@ -195,7 +237,14 @@ static mr_err describe(struct shell *shell, mr_str group, struct described *out)
     mr_err err = shell_ask(shell, (struct kafka_target){KAFKA_TARGET_GROUP, group, 0},
                            KAFKA_API_describe_groups, describe_fill, describe_use, out,
                            mr_arena_cstr(&shell->arena, group));
-    if (err == MR_OK && mr_str_equal(out->state, MR_STR("Dead")))
+    bool classic = err == MR_OK && !mr_str_equal(out->state, MR_STR("Dead"));
+    if (!classic && (err == MR_OK || err == MR_NOT_FOUND)) {
+        mr_err asked = shell_ask(shell, (struct kafka_target){KAFKA_TARGET_GROUP, group, 0},
+                                 KAFKA_API_consumer_group_describe, describe_new_fill,
+                                 describe_new_use, out, mr_arena_cstr(&shell->arena, group));
+        err = asked == MR_UNSUPPORTED ? MR_NOT_FOUND : asked; /* an older log has none such */
+    }
+    if (err == MR_NOT_FOUND)
         err = mr_fail(MR_NOT_FOUND, "group %.*s: there is none of this name", MR_STR_ARG(group));
     return err;
 }

@@ -275,3 +275,73 @@ const struct wire_type wire_type_struct = {
     struct_reset,
     struct_is_default,
 };
+
+/* ---- a struct that may be absent: one byte says so (1, or -1 for null), in every version ---- */
+
+static void nstruct_read(struct wire_in *in, const struct wire_field *field, void *into)
+{
+    int8_t mark = (int8_t)mr_in_u8(&in->in);
+    void *row = NULL;
+
+    if (mark >= 0 && in->in.err == MR_OK) {
+        row = mr_arena_alloc_zero(in->arena, field->row()->bytes);
+        wire_read(in, field->row(), row);
+    }
+    *(void **)into = row;
+}
+static void nstruct_write(struct wire_out *out, const struct wire_field *field, const void *from)
+{
+    const void *row = *(void *const *)from;
+    mr_buf_u8(out->buf, row == NULL ? UINT8_MAX : 1);
+    if (row != NULL)
+        wire_write(out, field->row(), row);
+}
+static void nstruct_print(struct mr_buf *out, const struct wire_field *field, const void *from,
+                          int16_t version)
+{
+    const void *row = *(void *const *)from;
+    if (row == NULL)
+        mr_buf_cstr(out, "null");
+    else
+        wire_print(out, field->row(), row, version);
+}
+static bool nstruct_equal(const struct wire_field *field, const void *a, const void *b)
+{
+    const void *left = *(void *const *)a, *right = *(void *const *)b;
+    if (left == NULL || right == NULL)
+        return left == right;
+    return wire_equal(field->row(), left, right);
+}
+static void nstruct_invent(struct mr_random *random, struct mr_arena *arena,
+                           const struct wire_field *field, int16_t version, void *into)
+{
+    void *row = NULL;
+    if (mr_random_below(random, 4) != 0) {
+        row = mr_arena_alloc_zero(arena, field->row()->bytes);
+        wire_invent(random, arena, field->row(), version, row);
+    }
+    *(void **)into = row;
+}
+static void nstruct_reset(const struct wire_field *field, void *into)
+{
+    (void)field;
+    *(void **)into = NULL;
+}
+static bool nstruct_is_default(const struct wire_field *field, const void *from)
+{
+    (void)field;
+    return *(void *const *)from == NULL;
+}
+const struct wire_type wire_type_nstruct = {
+    "nullable struct",
+    sizeof(void *),
+    1,
+    1,
+    nstruct_read,
+    nstruct_write,
+    nstruct_print,
+    nstruct_equal,
+    nstruct_invent,
+    nstruct_reset,
+    nstruct_is_default,
+};

@@ -153,8 +153,9 @@ struct wire_type {
 extern const struct wire_type wire_type_i8, wire_type_i16, wire_type_i32, wire_type_i64,
     wire_type_u16, wire_type_u32, wire_type_f64, wire_type_bool, wire_type_uuid, wire_type_string,
     wire_type_nstring, wire_type_nstring16, wire_type_bytes, wire_type_nbytes, wire_type_records;
-/* Lists: of structs (`row`) and of plain values (`item`); n: nullable. A struct in its place. */
+/* Lists: of structs (`row`) and of plain values (`item`); n: nullable. A struct in its place; a
+ * nullable one is a pointer into the arena. */
 extern const struct wire_type wire_type_array, wire_type_narray, wire_type_list, wire_type_nlist,
-    wire_type_struct;
+    wire_type_struct, wire_type_nstruct;
 
 #endif

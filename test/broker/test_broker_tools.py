@@ -160,6 +160,30 @@ def test_a_group_is_described_moved_and_deleted(log):
     assert group not in tool(log, "group", "--list").split()
 
 
+def test_a_group_in_which_the_broker_assigns_is_described(log):
+    name, group = log.topic(partitions=2), f"tool-{uuid.uuid4().hex[:8]}"
+    log.produces(name, range(10))
+    consumer = Consumer({"bootstrap.servers": log.address, "group.id": group, "group.protocol": "consumer",
+                         "auto.offset.reset": "earliest", "client.id": "reader", "enable.auto.commit": False})
+    consumer.subscribe([name])
+    try:
+        read = []
+        wait_for(lambda: read.extend(consumer.consume(10, 1)) or len([m for m in read if not m.error()]) >= 10, 30)
+    except AssertionError:
+        if PEER:
+            pytest.skip("a log from before Kafka 4.0")
+        raise
+    consumer.commit(asynchronous=False)
+    row = next(row for row in table(tool(log, "group", "--list", "--state")) if row["GROUP"] == group)
+    assert (row["TYPE"].lower(), row["STATE"]) == ("consumer", "Stable")
+    rows = table(tool(log, "group", "--describe", "--group", group))
+    assert [(row["PARTITION"], row["LAG"], row["CLIENT-ID"]) for row in rows] == [("0", "0", "reader"), ("1", "0", "reader")]
+    assert table(tool(log, "group", "--describe", "--group", group, "--members"))[0]["#PARTITIONS"] == "2"
+    assert table(tool(log, "group", "--describe", "--group", group, "--state"))[0]["ASSIGNMENT-STRATEGY"] == "uniform"
+    consumer.close()
+    tool(log, "group", "--delete", "--group", group)
+
+
 def test_wrong_command_lines_say_what_is_wrong(log):
     assert "`--lst`" in tool(log, "topic", "--lst", status=2)
     assert "exactly one of" in tool(log, "topic", "--list", "--describe", status=2)
