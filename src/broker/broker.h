@@ -22,14 +22,16 @@ struct broker_security_options {
 };
 
 struct broker_options {
-    mr_str folder;              /* made when missing; holds the topics and the cluster's id */
-    mr_str host;                /* address to listen on; empty: 127.0.0.1 */
-    uint16_t port;              /* 0: any free one */
-    mr_str advertise;           /* "host" or "host:port" for all clients; empty: the address
+    mr_str folder;        /* made when missing; holds the topics and the cluster's id */
+    mr_str host;          /* address to listen on; empty: 127.0.0.1 */
+    uint16_t port;        /* 0: any free one */
+    mr_str advertise;     /* "host" or "host:port" for clients from elsewhere; empty: the address
                                      * on which each connection was taken */
-    bool no_auto_create;        /* topics are not made on first use */
-    bool page_cache;            /* acks=all is answered after the write, before it is on disk */
-    bool no_reserve;            /* take the disk's last 5 % too (tests) */
+    uint16_t inside_port; /* a second port; its clients are told the address on which they came,
+                                     * whatever `advertise` says; 0: none */
+    bool no_auto_create;  /* topics are not made on first use */
+    bool page_cache;      /* acks=all is answered after the write, before it is on disk */
+    bool no_reserve;      /* take the disk's last 5 % too (tests) */
     int32_t default_partitions; /* 0: 4 */
     size_t recent_bytes;        /* appended batches kept in memory for readers; 0: 32 MB */
     struct broker_security_options security;

@@ -430,10 +430,15 @@ void broker_server_address(const struct broker_request *request, mr_str *host, i
 
     if (request->conn != NULL)
         net_local(request->conn->net, &local);
-    *host = mr_arena_str(
-        (struct mr_arena *)(uintptr_t)&request->arena,
-        mr_str_from(server->advertise_host[0] != '\0' ? server->advertise_host : local.host));
-    *port = server->advertise_port != 0 ? server->advertise_port : local.port;
+    /* With TLS a certificate is for a name, so nobody is told an address in its place. */
+    bool here = server->security.tls == NULL &&
+                (strncmp(local.host, "127.", 4) == 0 || strcmp(local.host, "::1") == 0);
+    bool as_dialled = here || (server->inside_port != 0 && local.port == server->inside_port);
+    *host = mr_arena_str((struct mr_arena *)(uintptr_t)&request->arena,
+                         mr_str_from(server->advertise_host[0] != '\0' && !as_dialled
+                                         ? server->advertise_host
+                                         : local.host));
+    *port = server->advertise_port != 0 && !as_dialled ? server->advertise_port : local.port;
 }
 
 int16_t broker_server_auto_create(struct broker_server *server, mr_str name,
@@ -589,6 +594,17 @@ static void server_free(struct broker_server *server)
     mr_free(server);
 }
 
+/* Both ports let the same people in. */
+static void guard(struct broker_server *server, struct net_listener *listener,
+                  const struct broker_options *options)
+{
+    if (listener == NULL)
+        return;
+    if (server->security.tls != NULL)
+        net_listener_tls(listener, server->security.tls);
+    net_listener_conns_per_address_max(listener, options->security.conns_per_address_max);
+}
+
 mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
                           const struct broker_options *options, struct broker_server **out)
 {
@@ -627,11 +643,14 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
     snprintf(host, sizeof(host), "%.*s", MR_STR_ARG(options->host));
     err = net_listen(loop, host[0] == '\0' ? "127.0.0.1" : host, options->port, &handler_of_clients,
                      server, &server->listener);
+    if (err == MR_OK && options->inside_port != 0)
+        err = net_listen(loop, host[0] == '\0' ? "127.0.0.1" : host, options->inside_port,
+                         &handler_of_clients, server, &server->inside);
     if (err != MR_OK)
         goto out;
-    if (server->security.tls != NULL)
-        net_listener_tls(server->listener, server->security.tls);
-    net_listener_conns_per_address_max(server->listener, options->security.conns_per_address_max);
+    guard(server, server->listener, options);
+    guard(server, server->inside, options);
+    server->inside_port = options->inside_port;
     snprintf(clean, sizeof(clean), "%s/clean", server->storage.folder);
     unlink(clean); /* from here on a stop is unclean until it says otherwise */
     err = mr_folder_sync(server->storage.folder);
@@ -645,6 +664,7 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
 out:
     if (server != NULL) {
         net_listener_close(server->listener);
+        net_listener_close(server->inside);
         server_free(server);
     }
     return err;
@@ -727,7 +747,8 @@ void broker_server_close(struct broker_server *server, struct mr_task *done)
     mr_timer_stop(&server->storage.tick);
     let_go(server);
     net_listener_close(server->listener);
-    server->listener = NULL;
+    net_listener_close(server->inside);
+    server->listener = server->inside = NULL;
     if (server->ready)
         broker_txns_settle(&server->txns);
     server->close_timer.run = close_poll;

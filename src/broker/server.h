@@ -52,9 +52,9 @@ struct broker_server {
     struct broker_groups groups;
     struct broker_txns txns;
     struct broker_security security;
-    size_t hashing; /* passwords on disk threads */
-    struct net_listener *listener;
-    uint16_t port;
+    size_t hashing;                         /* passwords on disk threads */
+    struct net_listener *listener, *inside; /* inside: NULL when there is none */
+    uint16_t port, inside_port;
     bool no_auto_create, ready, closing;
     char advertise_host[256]; /* empty: that of the connection */
     uint16_t advertise_port;

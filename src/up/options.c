@@ -174,6 +174,18 @@ mr_err up_options_port(const struct up_options *options, int port, bool alone, u
     return MR_OK;
 }
 
+mr_err up_options_inside(const struct up_options *options, uint16_t *out)
+{
+    int64_t number = 0;
+    if (options->inside_port != NULL &&
+        (mr_str_to_i64(mr_str_from(options->inside_port), &number) != MR_OK || number < 1 ||
+         number > 65535))
+        return mr_fail(MR_INVALID, "--inside-port %s: expected a number from 1 to 65535",
+                       options->inside_port);
+    *out = (uint16_t)number;
+    return MR_OK;
+}
+
 mr_err up_options_host(const struct up_options *options, bool guarded, const char **out)
 {
     const char *host = options->host == NULL ? "127.0.0.1" : options->host;

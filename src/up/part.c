@@ -127,7 +127,9 @@ int up_command_broker(int argc, char **argv)
         .page_cache = part->options.page_cache != NULL,
         .security = part->security,
     };
-    mr_err err = broker_server_open(part->loop, part->disk, &options, &part->broker);
+    mr_err err = up_options_inside(&part->options, &options.inside_port);
+    if (err == MR_OK)
+        err = broker_server_open(part->loop, part->disk, &options, &part->broker);
     return part_run(part, err, err == MR_OK ? broker_server_port(part->broker) : 0);
 }
 

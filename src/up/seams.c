@@ -253,6 +253,8 @@ static mr_err open_kafka(struct up *up)
     };
     mr_err err = up_options_port(&up->options, UP_PORT_KAFKA, false, &options.port);
     if (err == MR_OK)
+        err = up_options_inside(&up->options, &options.inside_port);
+    if (err == MR_OK)
         err = broker_server_open(up->log, up->disk, &options, &up->broker);
     if (err == MR_OK)
         seam->shown = seam->address = reach(up, "", broker_server_port(up->broker));

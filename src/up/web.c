@@ -31,6 +31,18 @@ static void status(struct up *up, struct net_http_exchange *exchange)
     mr_buf_fini(&out);
 }
 
+static void status_text(struct up *up, struct net_http_exchange *exchange)
+{
+    struct mr_buf out = {0}, reasons = {0};
+    up_status_text(up, false, &out);
+    up_stages_reasons(up, &reasons);
+    net_http_add_header(exchange, "Cache-Control", MR_STR("no-store"));
+    net_http_respond(exchange, reasons.length == 0 ? 200 : 503, "text/plain; charset=utf-8",
+                     mr_buf_as_str(&out));
+    mr_buf_fini(&reasons);
+    mr_buf_fini(&out);
+}
+
 static void on_request(struct net_http_exchange *exchange, const struct net_http_request *request)
 {
     struct up *up = net_http_context(exchange);
@@ -41,6 +53,8 @@ static void on_request(struct net_http_exchange *exchange, const struct net_http
         metrics(exchange);
     else if (one && mr_str_equal(request->segments[0], MR_STR("status.json")))
         status(up, exchange);
+    else if (one && mr_str_equal(request->segments[0], MR_STR("status.txt")))
+        status_text(up, exchange);
     else if (up->scheduler == NULL && request->segment_count > 0 &&
              mr_str_equal(request->segments[0], MR_STR("api")))
         net_http_respond(exchange, 503, "text/plain; charset=utf-8",

@@ -1,12 +1,34 @@
 """confluent-kafka (librdkafka): idempotence, transactions, groups, admin."""
+import socket
 import time
 import uuid
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, OFFSET_BEGINNING, TopicPartition
-from confluent_kafka.admin import (AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic,
+from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic,
                                    OffsetSpec)
 from broker_stories import stories, take
+
+
+def test_a_client_is_told_where_to_come_back_to(broker):
+    """Who is on this machine comes by loopback and goes on by it; another network has a port of its own."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        try:
+            one.connect(("192.0.2.1", 9))   # nothing is sent; the system chooses our address
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        outside = one.getsockname()[0]
+    inside = 29092 + broker.offset
+    broker.kill()
+    broker.arguments = ["--host", "0.0.0.0", "--insecure", "--advertise", "log.example:19092", "--inside-port", inside]
+    broker.start()
+
+    def told(host, port):
+        brokers = AdminClient({"bootstrap.servers": f"{host}:{port}"}).list_topics(timeout=10).brokers.values()
+        return [(one.host, one.port) for one in brokers]
+    assert told("127.0.0.1", broker.port) == [("127.0.0.1", broker.port)]
+    assert told(outside, broker.port) == [("log.example", 19092)]
+    assert told(outside, inside) == [(outside, inside)]
 
 
 def test_an_idempotent_producer_keeps_order(log):
