@@ -197,6 +197,7 @@ static void copy_spec(struct capture *capture, const struct capture_spec *spec)
     copy->table = mr_arena_str(arena, spec->table);
     copy->create = spec->create;
     copy->kafka = mr_arena_str(arena, spec->kafka);
+    copy->kafka_security = kafka_security_copy(arena, &spec->kafka_security);
     copy->registry = schemas_client_options_copy(arena, &spec->registry);
     copy->partitions = spec->partitions == 0 ? 4 : spec->partitions;
     copy->positions = spec->positions.length == 0 ? MR_STR("_millrace_positions")
@@ -225,8 +226,8 @@ mr_err capture_open(struct mr_loop *loop, const struct capture_spec *spec, struc
     capture->retry.run = retry;
     copy_spec(capture, spec);
     make_counters(capture);
-    mr_err err = kafka_client_open(loop, capture->spec.kafka, MR_STR("millrace-capture"),
-                                   &capture->kafka);
+    mr_err err = kafka_client_open_secure(loop, capture->spec.kafka, MR_STR("millrace-capture"),
+                                          &capture->spec.kafka_security, &capture->kafka);
     if (err == MR_OK)
         err = schemas_client_new(loop, &capture->spec.registry, &capture->schemas);
     if (err != MR_OK) {

@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "data/data.h"
+#include "kafka/kafka.h"
 #include "postgres/postgres.h"
 #include "schemas/schemas.h"
 
@@ -32,9 +33,10 @@ struct capture_spec {
     mr_str name; /* of the stream; slot, publication, transactional id, key of the position */
     mr_str topic;
     struct postgres_address postgres;
-    mr_str table; /* "schema.name" */
-    bool create;  /* make the raw table when it is missing */
-    mr_str kafka; /* "host:port,..." */
+    mr_str table;                         /* "schema.name" */
+    bool create;                          /* make the raw table when it is missing */
+    mr_str kafka;                         /* "host:port,..." */
+    struct kafka_security kafka_security; /* how one comes in there; {0}: as one is */
     struct schemas_client_options registry;
     uint32_t partitions; /* of the topic when it is missing; 0: 4 */
     mr_str positions;    /* topic of the positions; empty: _millrace_positions */

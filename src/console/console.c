@@ -93,8 +93,9 @@ mr_err console_kafka(struct console *console, struct kafka_client **out)
 {
     mr_err err = MR_OK;
     if (console->kafka == NULL)
-        err = kafka_client_open(console->loop, console->options.kafka, MR_STR("millrace-console"),
-                                &console->kafka);
+        err = kafka_client_open_secure(console->loop, console->options.kafka,
+                                       MR_STR("millrace-console"), &console->options.kafka_security,
+                                       &console->kafka);
     *out = console->kafka;
     return err;
 }
@@ -118,6 +119,9 @@ mr_err console_open(struct mr_loop *loop, const struct console_options *options,
     mr_arena_init(&console->arena);
     console->options = (struct console_options){
         .kafka = mr_arena_str(&console->arena, options->kafka),
+        .kafka_security = kafka_security_copy(&console->arena, &options->kafka_security),
+        .cassandra_uses_tls = options->cassandra_uses_tls,
+        .cassandra_tls = net_tls_client_copy(&console->arena, &options->cassandra_tls),
         .registry = schemas_client_options_copy(&console->arena, &options->registry),
         .cassandra = mr_arena_str(&console->arena, options->cassandra),
         .cassandra_user = mr_arena_str(&console->arena, options->cassandra_user),

@@ -5,15 +5,19 @@
 #ifndef CONSOLE_CONSOLE_H
 #define CONSOLE_CONSOLE_H
 
+#include "kafka/kafka.h"
 #include "net/net.h"
 #include "schemas/schemas.h"
 
 struct console;
 struct console_options {
-    mr_str kafka; /* "host:port,..." */
+    mr_str kafka;                         /* "host:port,..." */
+    struct kafka_security kafka_security; /* how one comes in there; {0}: as one is */
     struct schemas_client_options registry;
     mr_str cassandra;                          /* "host:port,..."; empty: no tables */
     mr_str cassandra_user, cassandra_password; /* empty: none */
+    bool cassandra_uses_tls;
+    struct net_tls_client cassandra_tls;
 };
 /* Connects when first asked. Thread: the loop's own, or any before it runs. */
 mr_err console_open(struct mr_loop *loop, const struct console_options *options,

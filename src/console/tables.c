@@ -114,6 +114,7 @@ static mr_err client(struct console *console)
         .addresses = mr_arena_cstr(&console->arena, console->options.cassandra),
         .consistency = CQL_CONSISTENCY_LOCAL_ONE,
         .connection_count = 1,
+        .tls = console->options.cassandra_uses_tls ? &console->options.cassandra_tls : NULL,
     };
     if (console->options.cassandra_user.length > 0) {
         options.user = mr_arena_cstr(&console->arena, console->options.cassandra_user);

@@ -941,8 +941,11 @@ static void link_due(struct mr_timer *timer)
         return;
     }
     link->state = CQL_LINK_CONNECTING;
-    mr_err err = net_connect(client->loop, address->host, address->port, &link_handler, link,
-                             &link->conn);
+    mr_err err = client->tls == NULL
+                     ? net_connect(client->loop, address->host, address->port, &link_handler, link,
+                                   &link->conn)
+                     : net_connect_tls(client->loop, address->host, address->port, client->tls,
+                                       NULL, &link_handler, link, &link->conn);
     if (err != MR_OK) {
         failure_keep(client, err);
         link_rest(link);
@@ -1126,6 +1129,8 @@ mr_err cql_client_new(struct mr_loop *loop, const struct cql_client_options *opt
 {
     struct cql_client *client = mr_new(struct cql_client);
     mr_err err = addresses_read(client, options->addresses);
+    if (err == MR_OK && options->tls != NULL)
+        err = net_tls_client_new(options->tls, &client->tls);
     if (err != MR_OK) {
         mr_free(client);
         return err;
@@ -1133,6 +1138,7 @@ mr_err cql_client_new(struct mr_loop *loop, const struct cql_client_options *opt
     client->loop = loop;
     client->options = *options;
     client->options.addresses = NULL;
+    client->options.tls = NULL;
     if (client->options.consistency == CQL_CONSISTENCY_ANY)
         client->options.consistency = CQL_CONSISTENCY_LOCAL_QUORUM;
     if (client->options.bytes_max == 0)
@@ -1202,6 +1208,7 @@ void cql_client_free(struct cql_client *client)
     mr_arena_fini(&client->arena);
     mr_buf_fini(&client->scratch);
     mr_buf_fini(&client->key);
+    net_tls_free(client->tls);
     mr_free(client->last_why);
     mr_free(client->user);
     mr_free(client->password);

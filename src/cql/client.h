@@ -14,6 +14,7 @@ struct cql_client_options {
     const char
         *addresses; /* contact points, "host:port,host" (port 9042); they tell the other nodes */
     const char *user, *password;      /* NULL: the server must not ask (SASL PLAIN) */
+    const struct net_tls_client *tls; /* NULL: plain TCP; read in cql_client_new() */
     enum cql_consistency consistency; /* ANY (0): LOCAL_QUORUM */
     int connection_count;             /* to each node; 0: 2 */
     size_t bytes_max;                 /* of requests under way before room ends; 0: 4 MiB */
@@ -23,7 +24,7 @@ struct cql_client_options {
     void *context;
 };
 /* Begins to connect, and goes on trying with back-off (0.1 s to 10 s) until it is freed.
- * Errors: MR_INVALID (an address). */
+ * Errors: MR_INVALID (an address), those of net_tls_client_new(). */
 mr_err cql_client_new(struct mr_loop *loop, const struct cql_client_options *options,
                       struct cql_client **out);
 /* Requests under way are not told any more. Not from inside a `done`. Accepts NULL. */

@@ -301,6 +301,8 @@ mr_err engine_open(struct mr_loop *loop, struct mr_disk *disk, const struct engi
     engine->disk = disk;
     engine->options = *options;
     engine->options.kafka = mr_arena_str(arena, options->kafka);
+    engine->options.kafka_security = kafka_security_copy(arena, &options->kafka_security);
+    engine->options.cassandra_tls = net_tls_client_copy(arena, &options->cassandra_tls);
     engine->options.registry = schemas_client_options_copy(arena, &options->registry);
     engine->options.cassandra = mr_arena_str(arena, options->cassandra);
     engine->options.cassandra_consistency = mr_arena_str(arena, options->cassandra_consistency);

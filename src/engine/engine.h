@@ -7,6 +7,7 @@
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
+#include "kafka/kafka.h"
 #include "schemas/schemas.h"
 #include "sql/sql.h"
 
@@ -14,11 +15,14 @@ struct engine;
 struct kv_memory;
 
 struct engine_options {
-    mr_str kafka; /* "host:port[,host:port]" */
+    mr_str kafka;                         /* "host:port[,host:port]" */
+    struct kafka_security kafka_security; /* how one comes in there; {0}: as one is */
     struct schemas_client_options registry;
     mr_str cassandra; /* "host:port[,host:port]"; empty when no stream needs it */
     mr_str cassandra_user, cassandra_password; /* empty: none */
-    mr_str cassandra_consistency;              /* empty: LOCAL_QUORUM */
+    bool cassandra_uses_tls;
+    struct net_tls_client cassandra_tls;
+    mr_str cassandra_consistency; /* empty: LOCAL_QUORUM */
     mr_str cassandra_replication; /* of a keyspace that we make; empty: up to 3 copies */
     mr_str folder;                /* for the local copy of the streams' state; made when missing */
     struct kv_memory *memory;     /* RocksDB's block cache, shared with others; NULL: a small one */

@@ -339,6 +339,7 @@ static void cassandra_open(const struct engine_sink_host *host, size_t target,
     *out = &self->sink;
     struct cql_client_options client = {
         .addresses = mr_arena_cstr(&self->arena, options->cassandra),
+        .tls = options->cassandra_uses_tls ? &options->cassandra_tls : NULL,
         .room = on_room,
         .context = self,
     };

@@ -37,7 +37,8 @@ static void connect_kafka(struct engine_run *run)
 {
     const struct engine_options *options = &run->engine->options;
     mr_str name = run->stream->spec->name;
-    mr_err err = kafka_client_open(run->loop, options->kafka, name, &run->kafka);
+    mr_err err = kafka_client_open_secure(run->loop, options->kafka, name, &options->kafka_security,
+                                          &run->kafka);
     if (err == MR_OK && run->engine->schemas == NULL)
         err = schemas_client_new(run->loop, &options->registry, &run->engine->schemas);
     if (err != MR_OK)

@@ -208,6 +208,17 @@ static void metadata_ask(struct kafka_client *client)
 
 /* ---- open and close ---- */
 
+struct kafka_security kafka_security_copy(struct mr_arena *arena,
+                                          const struct kafka_security *security)
+{
+    struct kafka_security copy = *security;
+    copy.files = net_tls_client_copy(arena, &security->files);
+    copy.mechanism = mr_arena_str(arena, security->mechanism);
+    copy.user = mr_arena_str(arena, security->user);
+    copy.password = mr_arena_str(arena, security->password);
+    return copy;
+}
+
 static mr_err security_take(struct kafka_client *client, const struct kafka_security *from)
 {
     struct kafka_security *own = &client->security;

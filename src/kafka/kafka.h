@@ -44,6 +44,8 @@ struct kafka_security {
     mr_str mechanism;            /* SASL: "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"; empty: none */
     mr_str user, password;       /* with a mechanism */
 };
+struct kafka_security kafka_security_copy(struct mr_arena *arena,
+                                          const struct kafka_security *security);
 /* Requests of a client that may not come in (a wrong password, a certificate that a side does not
  * trust) end at once with MR_AUTH; the sentence has the address, the mechanism and the user, never
  * the password. Errors besides: MR_UNSUPPORTED (a mechanism), MR_INVALID, MR_NOT_FOUND, MR_DENIED (a

@@ -169,6 +169,17 @@ mr_err net_tls_server_new(const struct net_tls_server *options, struct net_tls *
     return err;
 }
 
+struct net_tls_client net_tls_client_copy(struct mr_arena *arena,
+                                          const struct net_tls_client *options)
+{
+    struct net_tls_client copy = *options;
+    copy.ca = mr_arena_str(arena, options->ca);
+    copy.certificate = mr_arena_str(arena, options->certificate);
+    copy.key = mr_arena_str(arena, options->key);
+    copy.key_password = mr_arena_str(arena, options->key_password);
+    return copy;
+}
+
 mr_err net_tls_client_new(const struct net_tls_client *options, struct net_tls **out)
 {
     struct net_tls *tls = tls_new(TLS_client_method(), false);

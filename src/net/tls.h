@@ -32,6 +32,8 @@ struct net_tls_client {
     mr_str key_password;
     bool any_name; /* the certificate may be another host's */
 };
+struct net_tls_client net_tls_client_copy(struct mr_arena *arena,
+                                          const struct net_tls_client *options);
 /* Errors: MR_NOT_FOUND, MR_DENIED (a file), MR_INVALID (not PEM, a key that does not fit, a wrong
  * password, an option that is missing). */
 mr_err net_tls_server_new(const struct net_tls_server *options, struct net_tls **out);

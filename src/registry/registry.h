@@ -4,12 +4,14 @@
 #define REGISTRY_REGISTRY_H
 
 #include "base/base.h"
+#include "kafka/kafka.h"
 
 struct registry_server;
 struct registry_server_options {
-    mr_str host;   /* to listen on */
-    uint16_t port; /* 0: any free one */
-    mr_str kafka;  /* "host:port" of the log */
+    mr_str host;                          /* to listen on */
+    uint16_t port;                        /* 0: any free one */
+    mr_str kafka;                         /* "host:port" of the log */
+    struct kafka_security kafka_security; /* how one comes in there; {0}: as one is */
 };
 /* Binds the listener and begins to read `_schemas` (made when missing). Requests before it is read to
  * its end wait up to a second, then get 503. Thread: the loop's, or any before the loop runs. */

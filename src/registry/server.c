@@ -12,6 +12,8 @@
 #include "kafka/kafka.h"
 #include "registry/call.h"
 
+#include <stdio.h>
+
 enum { WAIT_US = 1000000, RETRY_US = 500000, WRITE_TIMEOUT_MS = 15000 };
 #define SCHEMAS_TOPIC MR_STR("_schemas")
 #define CONTENT_TYPE "application/vnd.schemaregistry.v1+json"
@@ -28,7 +30,8 @@ struct registry_server {
     struct kafka_producer *producer;
     struct kafka_producer_topic *topic;
     struct registry_store store;
-    bool ready, closing, reported;
+    bool ready, closing;
+    char why[512]; /* loading failed last; empty: not yet */
     int pending;   /* answers that the Kafka client owes us */
     int producing; /* answers that the producer owes us, until it is closed */
     struct queue waiting, writes;
@@ -187,10 +190,10 @@ static void start(struct registry_server *server, struct registry_call *call)
 /* ---- loading ---- */
 static void retry_later(struct registry_server *server)
 {
-    if (!server->reported)
+    if (strcmp(server->why, mr_why()) != 0)
         mr_log(MR_LOG_WARN, "registry", "topic _schemas at %.*s: %s; trying again",
                MR_STR_ARG(server->kafka_address), mr_why());
-    server->reported = true;
+    snprintf(server->why, sizeof server->why, "%s", mr_why());
     mr_timer_start(server->loop, &server->retry, RETRY_US);
 }
 
@@ -225,7 +228,7 @@ static void loaded(void *context, mr_err err)
     if (answered(server, &server->pending, err))
         return;
     server->ready = true;
-    server->reported = false;
+    server->why[0] = '\0';
     while ((call = pop(&server->waiting)) != NULL)
         start(server, call);
     next_write(server);
@@ -437,7 +440,8 @@ mr_err registry_server_open(struct mr_loop *loop, const struct registry_server_o
     server->patience.run = impatient;
     mr_err err = net_http_listen(loop, host, options->port, 0, &handler, server, &server->http);
     if (err == MR_OK)
-        err = kafka_client_open(loop, options->kafka, MR_STR("millrace-registry"), &server->kafka);
+        err = kafka_client_open_secure(loop, options->kafka, MR_STR("millrace-registry"),
+                                       &options->kafka_security, &server->kafka);
     mr_free(host);
     if (err != MR_OK) {
         server_free(server);
@@ -461,7 +465,7 @@ bool registry_server_ready(const struct registry_server *server)
 
 const char *registry_server_why(const struct registry_server *server)
 {
-    return kafka_client_trouble(server->kafka) == MR_OK ? "" : mr_why();
+    return kafka_client_trouble(server->kafka) == MR_OK ? server->why : mr_why();
 }
 
 /* Closing, and an answer has come: looked at on a fresh stack. */

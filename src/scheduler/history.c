@@ -283,6 +283,7 @@ static void try_again(struct mr_timer *timer)
 }
 
 mr_err scheduler_history_open(struct mr_loop *loop, mr_str kafka,
+                              const struct kafka_security *security,
                               const struct scheduler_history_events *events, void *owner,
                               struct scheduler_history **out)
 {
@@ -292,7 +293,8 @@ mr_err scheduler_history_open(struct mr_loop *loop, mr_str kafka,
     history->owner = owner;
     history->last = &history->first;
     history->again.run = try_again;
-    mr_err err = kafka_client_open(loop, kafka, MR_STR("millrace-scheduler"), &history->client);
+    mr_err err = kafka_client_open_secure(loop, kafka, MR_STR("millrace-scheduler"), security,
+                                          &history->client);
     if (err != MR_OK) {
         mr_free(history);
         return err;

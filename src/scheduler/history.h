@@ -4,6 +4,7 @@
 #define SCHEDULER_HISTORY_H
 
 #include "base/base.h"
+#include "kafka/kafka.h"
 
 struct scheduler_history;
 struct scheduler_history_events {
@@ -14,6 +15,7 @@ struct scheduler_history_events {
 };
 /* Makes the topics when missing, and reads them; tries again until it succeeds. */
 mr_err scheduler_history_open(struct mr_loop *loop, mr_str kafka,
+                              const struct kafka_security *security,
                               const struct scheduler_history_events *events, void *owner,
                               struct scheduler_history **out);
 /* Appends a record; `written` (may be NULL) runs once it is on disk, however long that takes. */

@@ -387,12 +387,14 @@ mr_err scheduler_open(struct mr_loop *loop, struct mr_disk *disk,
     mr_arena_init(&scheduler->arena);
     scheduler->options = (struct scheduler_options){
         .kafka = mr_arena_str(&scheduler->arena, options->kafka),
+        .kafka_security = kafka_security_copy(&scheduler->arena, &options->kafka_security),
         .folder = mr_arena_str(&scheduler->arena, options->folder),
         .space_folder = mr_arena_str(&scheduler->arena, options->space_folder),
     };
     postgres_address_copy(&scheduler->arena, &options->postgres, &scheduler->options.postgres);
     scheduler->http = http_client_new(loop);
-    mr_err err = scheduler_history_open(loop, scheduler->options.kafka, &events, scheduler,
+    mr_err err = scheduler_history_open(loop, scheduler->options.kafka,
+                                        &scheduler->options.kafka_security, &events, scheduler,
                                         &scheduler->history);
     if (err != MR_OK) {
         http_client_free(scheduler->http);

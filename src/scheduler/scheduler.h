@@ -7,6 +7,7 @@
 #define SCHEDULER_SCHEDULER_H
 
 #include "base/base.h"
+#include "kafka/kafka.h"
 #include "net/net.h"
 #include "postgres/postgres.h"
 #include "scheduler/cron.h"
@@ -14,7 +15,8 @@
 struct scheduler;
 
 struct scheduler_options {
-    mr_str kafka; /* "host:port,..." */
+    mr_str kafka;                         /* "host:port,..." */
+    struct kafka_security kafka_security; /* how one comes in there; {0}: as one is */
     struct postgres_address postgres;
     mr_str folder; /* for the logs of steps; made when missing */
     mr_str

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* The format of the data folder: this release writes and opens 1. */
-enum { FOLDER_FORMAT = 1, SPACE_BYTES_MIN = 64 << 20 };
+enum { FOLDER_FORMAT = 1, SPACE_BYTES_MIN = 64 << 20, SECRET_BYTES_MAX = 65536 };
 
 static const struct option_row {
     const char *word, *value, *environment, *about;
@@ -276,6 +276,72 @@ mr_err up_options_security(const struct up_options *options, struct broker_secur
         err = mr_fail(MR_INVALID, "the --tls options need --tls-cert");
     out->session_ms = session_s * 1000;
     out->conns_per_address_max = (size_t)conns;
+    return err;
+}
+
+/* ---- connections ---- */
+
+/* A secret may be said itself, or by the file that holds it. */
+static mr_err read_secret(struct mr_arena *arena, mr_str settings[], enum pipeline_setting secret,
+                          enum pipeline_setting file)
+{
+    struct mr_buf text = {0};
+    mr_str path = settings[file];
+    if (path.length == 0 || settings[secret].length > 0)
+        return MR_OK;
+    mr_err err = mr_file_read(mr_arena_cstr(arena, path), SECRET_BYTES_MAX, &text);
+    if (err == MR_OK)
+        settings[secret] = mr_arena_str(arena, mr_str_trim(mr_buf_as_str(&text)));
+    else
+        err = mr_fail(err, "%s: %s", up_options_setting_word(file), mr_why());
+    mr_buf_fini(&text);
+    return err;
+}
+
+mr_err up_options_settings(const struct up_options *options, struct mr_arena *arena,
+                           mr_str settings[PIPELINE_SETTING_COUNT])
+{
+    static const enum pipeline_setting secrets[][2] = {
+        {PIPELINE_SETTING_postgres_password, PIPELINE_SETTING_postgres_password_file},
+        {PIPELINE_SETTING_kafka_password, PIPELINE_SETTING_kafka_password_file},
+        {PIPELINE_SETTING_registry_password, PIPELINE_SETTING_registry_password_file},
+        {PIPELINE_SETTING_registry_token, PIPELINE_SETTING_registry_token_file},
+        {PIPELINE_SETTING_cassandra_password, PIPELINE_SETTING_cassandra_password_file},
+    };
+    mr_err err = MR_OK;
+    for (size_t i = 0; i < PIPELINE_SETTING_COUNT; i++) {
+        const char *value = up_options_setting(options, (enum pipeline_setting)i);
+        if (value != NULL)
+            settings[i] = mr_str_from(value);
+    }
+    for (size_t i = 0; i < mr_count_of(secrets) && err == MR_OK; i++)
+        err = read_secret(arena, settings, secrets[i][0], secrets[i][1]);
+    return err;
+}
+
+mr_err up_options_switch(const mr_str settings[PIPELINE_SETTING_COUNT],
+                         enum pipeline_setting setting, bool *out)
+{
+    mr_str text = settings[setting];
+    *out = mr_str_equal_nocase(text, MR_STR("true"));
+    return *out || text.length == 0 || mr_str_equal_nocase(text, MR_STR("false"))
+               ? MR_OK
+               : mr_fail(MR_INVALID, "%s: %.*s: expected true or false",
+                         up_options_setting_word(setting), MR_STR_ARG(text));
+}
+
+mr_err up_options_kafka(const mr_str settings[PIPELINE_SETTING_COUNT], struct kafka_security *out)
+{
+    mr_err err = up_options_switch(settings, PIPELINE_SETTING_kafka_tls, &out->tls);
+    out->files = (struct net_tls_client){.ca = settings[PIPELINE_SETTING_kafka_tls_ca],
+                                         .certificate = settings[PIPELINE_SETTING_kafka_tls_cert],
+                                         .key = settings[PIPELINE_SETTING_kafka_tls_key]};
+    out->tls |= out->files.ca.length > 0 || out->files.certificate.length > 0;
+    out->user = settings[PIPELINE_SETTING_kafka_user];
+    out->password = settings[PIPELINE_SETTING_kafka_password];
+    out->mechanism = settings[PIPELINE_SETTING_kafka_sasl];
+    if (out->mechanism.length == 0 && out->user.length > 0)
+        out->mechanism = MR_STR("SCRAM-SHA-512");
     return err;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 #include "broker/broker.h"
+#include "kafka/kafka.h"
 #include "pipeline/pipeline.h"
 
 enum { UP_FILES_MAX = 64 };
@@ -38,6 +39,15 @@ mr_err up_options_host(const struct up_options *options, bool guarded, const cha
 mr_err up_options_security(const struct up_options *options, struct broker_security_options *out);
 /* The first option of up_options_security() that is given; NULL: none. */
 const char *up_options_security_word(const struct up_options *options);
+/* What is said of connections on the command line and in the environment, over what `settings` has; secrets are
+ * read from their files. Texts live in the arena or as long as the options. One sentence on an error. */
+mr_err up_options_settings(const struct up_options *options, struct mr_arena *arena,
+                           mr_str settings[PIPELINE_SETTING_COUNT]);
+/* Whether a setting says true; false when it is not given. MR_INVALID: another word. */
+mr_err up_options_switch(const mr_str settings[PIPELINE_SETTING_COUNT],
+                         enum pipeline_setting setting, bool *out);
+/* How one comes in to a Kafka elsewhere. Errors: MR_INVALID. The texts are the settings'. */
+mr_err up_options_kafka(const mr_str settings[PIPELINE_SETTING_COUNT], struct kafka_security *out);
 /* The data folder: made, entered, locked by this process, of a format that we know, with room on its
  * disk; the program's log is opened there. One sentence on every error. */
 mr_err up_options_folder(const struct up_options *options, struct mr_arena *arena,

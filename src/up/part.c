@@ -151,7 +151,12 @@ int up_command_registry(int argc, char **argv)
         .kafka = part->options.kafka == NULL ? MR_STR("127.0.0.1:9092")
                                              : mr_str_from(part->options.kafka),
     };
-    mr_err err = registry_server_open(part->loop, &options, &part->registry);
+    mr_str settings[PIPELINE_SETTING_COUNT] = {MR_STR_NULL};
+    mr_err err = up_options_settings(&part->options, &part->arena, settings);
+    if (err == MR_OK)
+        err = up_options_kafka(settings, &options.kafka_security);
+    if (err == MR_OK)
+        err = registry_server_open(part->loop, &options, &part->registry);
     return part_run(part, err, err == MR_OK ? registry_server_port(part->registry) : 0);
 }
 

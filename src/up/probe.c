@@ -95,8 +95,9 @@ static void kafka_answered(void *context, mr_err err,
 static void probe_kafka(struct probe *probe)
 {
     struct probes *probes = probe->probes;
-    mr_err err = kafka_client_open(probes->loop, probes->up->seams[UP_KAFKA].address,
-                                   MR_STR("millrace-check"), &probes->kafka);
+    mr_err err = kafka_client_open_secure(probes->loop, probes->up->seams[UP_KAFKA].address,
+                                          MR_STR("millrace-check"), &probes->up->kafka_security,
+                                          &probes->kafka);
     if (err != MR_OK)
         probe_fail(probe, err);
     else

@@ -70,6 +70,9 @@ struct up {
     struct scheduler *scheduler;
     uint16_t console_port;
     struct postgres_address postgres_address;
+    struct kafka_security kafka_security; /* {0} with our own log */
+    bool cassandra_uses_tls;
+    struct net_tls_client cassandra_tls;
 
     struct mr_task broker_ask, broker_ready, store_ask, store_ready;
     struct mr_timer store_timer; /* on tables */

@@ -4,8 +4,6 @@
 
 #include <stdio.h>
 
-enum { SECRET_BYTES_MAX = 65536 };
-
 static const char *const words[UP_SEAM_COUNT] = {
     [UP_RANDOMUSER] = "randomuser", [UP_POSTGRES] = "postgres",   [UP_KAFKA] = "kafka",
     [UP_REGISTRY] = "registry",     [UP_CASSANDRA] = "cassandra",
@@ -57,41 +55,6 @@ static mr_err from_file(struct up *up, const struct up_file *file)
             err = say(file, &pair->value, up_options_setting_word(setting), &up->settings[setting]);
         }
     }
-    return err;
-}
-
-/* A secret may be said itself, or by the file that holds it. */
-static mr_err read_secret(struct up *up, enum pipeline_setting secret, enum pipeline_setting file)
-{
-    struct mr_buf text = {0};
-    mr_str path = up->settings[file];
-    if (path.length == 0 || up->settings[secret].length > 0)
-        return MR_OK;
-    mr_err err = mr_file_read(mr_arena_cstr(&up->arena, path), SECRET_BYTES_MAX, &text);
-    if (err == MR_OK)
-        up->settings[secret] = mr_arena_str(&up->arena, mr_str_trim(mr_buf_as_str(&text)));
-    else
-        err = mr_fail(err, "%s: %s", up_options_setting_word(file), mr_why());
-    mr_buf_fini(&text);
-    return err;
-}
-
-static mr_err find_settings(struct up *up)
-{
-    static const enum pipeline_setting secrets[][2] = {
-        {PIPELINE_SETTING_postgres_password, PIPELINE_SETTING_postgres_password_file},
-        {PIPELINE_SETTING_registry_password, PIPELINE_SETTING_registry_password_file},
-        {PIPELINE_SETTING_registry_token, PIPELINE_SETTING_registry_token_file},
-        {PIPELINE_SETTING_cassandra_password, PIPELINE_SETTING_cassandra_password_file},
-    };
-    mr_err err = MR_OK;
-    for (size_t i = 0; i < mr_count_of(up->settings); i++) {
-        const char *value = up_options_setting(&up->options, (enum pipeline_setting)i);
-        if (value != NULL)
-            up->settings[i] = mr_str_from(value);
-    }
-    for (size_t i = 0; i < mr_count_of(secrets) && err == MR_OK; i++)
-        err = read_secret(up, secrets[i][0], secrets[i][1]);
     return err;
 }
 
@@ -180,11 +143,29 @@ struct schemas_client_options up_seams_registry(const struct up *up)
     };
 }
 
+static mr_err find_cassandra(struct up *up)
+{
+    struct net_tls_client *out = &up->cassandra_tls;
+    if (up->seams[UP_CASSANDRA].embedded)
+        return MR_OK;
+    mr_err err = up_options_switch(up->settings, PIPELINE_SETTING_cassandra_tls,
+                                   &up->cassandra_uses_tls);
+    *out = (struct net_tls_client){.ca = up->settings[PIPELINE_SETTING_cassandra_tls_ca],
+                                   .certificate = up->settings[PIPELINE_SETTING_cassandra_tls_cert],
+                                   .key = up->settings[PIPELINE_SETTING_cassandra_tls_key]};
+    if (err == MR_OK)
+        err = up_options_switch(up->settings, PIPELINE_SETTING_cassandra_tls_any_name,
+                                &out->any_name);
+    up->cassandra_uses_tls |= out->ca.length > 0 || out->certificate.length > 0;
+    return err;
+}
+
 void up_seams_cassandra(struct up *up, struct cql_client_options *out)
 {
     mr_str user = up->settings[PIPELINE_SETTING_cassandra_user];
     *out = (struct cql_client_options){
-        .addresses = mr_arena_cstr(&up->arena, up->seams[UP_CASSANDRA].address)};
+        .addresses = mr_arena_cstr(&up->arena, up->seams[UP_CASSANDRA].address),
+        .tls = up->cassandra_uses_tls ? &up->cassandra_tls : NULL};
     if (user.length == 0)
         return;
     out->user = mr_arena_cstr(&up->arena, user);
@@ -197,7 +178,7 @@ mr_err up_seams_resolve(struct up *up)
     for (int f = 0; f < up->file_count && err == MR_OK; f++)
         err = from_file(up, &up->files[f]);
     if (err == MR_OK)
-        err = find_settings(up);
+        err = up_options_settings(&up->options, &up->arena, up->settings);
     if (err != MR_OK)
         return err;
     find_needs(up);
@@ -224,6 +205,11 @@ mr_err up_seams_resolve(struct up *up)
             up->seams[id].shown = public_address(up, up->seams[id].address);
     if (err == MR_OK && !up->seams[UP_KAFKA].embedded)
         err = check_addresses(&up->seams[UP_KAFKA], UP_PORT_KAFKA);
+    if (err == MR_OK)
+        err = up->seams[UP_KAFKA].embedded ? MR_OK
+                                           : up_options_kafka(up->settings, &up->kafka_security);
+    if (err == MR_OK)
+        err = find_cassandra(up);
     if (err == MR_OK && !up->seams[UP_CASSANDRA].embedded)
         err = check_addresses(&up->seams[UP_CASSANDRA], UP_PORT_CASSANDRA);
     return err;
@@ -265,7 +251,8 @@ static mr_err open_registry(struct up *up)
 {
     struct up_seam *seam = &up->seams[UP_REGISTRY];
     struct registry_server_options options = {.host = mr_str_from(up->host),
-                                              .kafka = up->seams[UP_KAFKA].address};
+                                              .kafka = up->seams[UP_KAFKA].address,
+                                              .kafka_security = up->kafka_security};
     mr_err err = up_options_port(&up->options, UP_PORT_REGISTRY, false, &options.port);
     if (err == MR_OK)
         err = registry_server_open(up->work, &options, &up->registry);

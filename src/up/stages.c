@@ -146,6 +146,7 @@ static void capture_begin(struct up *up, struct up_stage *stage)
                                  MR_STR_ARG(stream->capture.name)),
         .create = step_makes(up, &stream->capture),
         .kafka = up->seams[UP_KAFKA].address,
+        .kafka_security = up->kafka_security,
         .registry = up_seams_registry(up),
         .partitions = (uint32_t)stream->partitions,
     };
@@ -243,6 +244,7 @@ static void scheduler_begin(struct up *up)
 {
     struct scheduler_options options = {
         .kafka = up->seams[UP_KAFKA].address,
+        .kafka_security = up->kafka_security,
         .postgres = up->postgres_address,
         .folder = mr_arena_printf(&up->arena, "%s/runs", up->folder),
         .space_folder = up->seams[UP_POSTGRES].embedded ? mr_str_from(up->folder) : MR_STR_NULL,

@@ -178,6 +178,9 @@ static mr_err open_all(struct up *up)
     if (err != MR_OK || !up->seams[UP_REGISTRY].needed) /* without streams there is no engine */
         return err;
     engine.kafka = up->seams[UP_KAFKA].address;
+    engine.kafka_security = up->kafka_security;
+    engine.cassandra_uses_tls = up->cassandra_uses_tls;
+    engine.cassandra_tls = up->cassandra_tls;
     engine.registry = up_seams_registry(up);
     engine.cassandra_user = up->settings[PIPELINE_SETTING_cassandra_user];
     engine.cassandra_password = up->settings[PIPELINE_SETTING_cassandra_password];

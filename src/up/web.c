@@ -76,6 +76,9 @@ mr_err up_web_open(struct up *up)
     uint16_t port;
     struct console_options options = {
         .kafka = up->seams[UP_KAFKA].address,
+        .kafka_security = up->kafka_security,
+        .cassandra_uses_tls = up->cassandra_uses_tls,
+        .cassandra_tls = up->cassandra_tls,
         .registry = up_seams_registry(up),
         .cassandra_user = up->settings[PIPELINE_SETTING_cassandra_user],
         .cassandra_password = up->settings[PIPELINE_SETTING_cassandra_password],

@@ -2,6 +2,8 @@
 import base64
 import http.server
 import re
+import select
+import socket
 import ssl
 import subprocess
 import threading
@@ -136,3 +138,133 @@ def test_a_secret_file_that_is_missing_is_one_sentence(folder):
     assert "registry.token_file" in ran.stderr and str(folder / "nothing") in ran.stderr
 
 
+
+
+# ---- a log and tables that let nobody in unseen ----
+
+class Terminator:
+    """Speaks TLS, and passes the plain bytes on."""
+
+    def __init__(self, port, cert, key):
+        self.target = ("127.0.0.1", port)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(cert, key)
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port, self.taken = self.server.getsockname()[1], 0
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        try:
+            client = self.context.wrap_socket(client, server_side=True)
+        except OSError:
+            return
+        self.taken += 1
+        other = socket.create_connection(self.target)
+        client.setblocking(False)
+        other.setblocking(False)
+        try:
+            while True:
+                if not (hasattr(client, "pending") and client.pending()):
+                    select.select([client, other], [], [])
+                for source, sink in ((client, other), (other, client)):
+                    try:
+                        data = source.recv(65536)
+                    except (BlockingIOError, ssl.SSLWantReadError):
+                        continue
+                    if not data:
+                        return
+                    sink.setblocking(True)
+                    sink.sendall(data)
+                    sink.setblocking(False)
+        except OSError:
+            pass
+        finally:
+            client.close()
+            other.close()
+
+
+@pytest.fixture
+def certified(folder):
+    """A certificate of 127.0.0.1 and its key."""
+    key, cert = folder / "node-key.pem", folder / "node-cert.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=node",
+                    "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
+    return cert, key
+
+
+@pytest.fixture
+def guarded_log(start, folder, certified):
+    """A log that speaks TLS and has its clients sign in: as ann."""
+    offset, (cert, key) = story.free_offset(), certified
+    (folder / "users").write_text(f"ann:{PASSWORD}\n")
+    start("broker", "--port-offset", offset, "--data", folder / "guarded", "--tls-cert", cert, "--tls-key", key,
+          "--sasl", "PLAIN,SCRAM-SHA-512", "--users", folder / "users")
+    return f"127.0.0.1:{9092 + offset}"
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_the_users_pipeline_signs_in_to_a_kafka_by_tls(run_pipeline, guarded_log, certified, folder, mechanism):
+    secret = folder / "secret"
+    secret.write_text(PASSWORD + "\n")
+    file = folder / "users.yaml"
+    file.write_text((ROOT / USERS).read_text() + f"\nconnections:\n  kafka:\n    address: {guarded_log}\n    user: ann\n"
+                    f"    password_file: {secret}\n    sasl: {mechanism}\n    tls_ca: {certified[0]}\n")
+    ran = check(file)
+    assert ran.returncode == 0 and re.search(r"^kafka +\S+: 1 brokers", ran.stdout, re.M), ran.stderr
+    pipeline = run_pipeline(file).wait_ready()
+    wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 60)
+    wait_for(lambda: len(requests.get(pipeline.url("/api/v1/dags/users/dagRuns"), timeout=5).json()["dag_runs"]) > 0)
+    assert requests.get(pipeline.url("/console/topics"), timeout=10).status_code in (200, 404)
+    shown = [pipeline.text, pipeline.status(), (pipeline.data / "millrace.log").read_text()]
+    assert PASSWORD not in str(shown)
+    assert pipeline.stop() == 0
+
+
+def test_a_wrong_password_of_kafka_is_told_and_the_right_one_goes_on(run_pipeline, guarded_log, certified):
+    arguments = ["--kafka", guarded_log, "--kafka-user", "ann", "--kafka-tls-ca", certified[0]]
+    ran = check(USERS, *arguments, environment={"MILLRACE_KAFKA_PASSWORD": "wrong" + PASSWORD})
+    assert ran.returncode == 1
+    assert re.search(r"^kafka .*FAILED: .*SCRAM-SHA-512.*ann", ran.stderr, re.M), ran.stderr
+    pipeline = run_pipeline(USERS, arguments=arguments, environment={"MILLRACE_KAFKA_PASSWORD": "wrong" + PASSWORD})
+    wait_for(lambda: re.search(r"not ready: .*SCRAM-SHA-512.*ann", pipeline.text), 30)
+    assert pipeline.stop() == 0
+    assert PASSWORD not in ran.stderr + ran.stdout + pipeline.text
+    pipeline.environment = {"MILLRACE_KAFKA_PASSWORD": PASSWORD}
+    pipeline = pipeline.again().wait_ready()
+    wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 60)
+    assert pipeline.stop() == 0
+
+
+def test_a_kafka_whose_certificate_nobody_trusts_is_told(guarded_log):
+    ran = check(USERS, "--kafka", guarded_log, "--kafka-user", "ann", "--kafka-tls", "true",
+                environment={"MILLRACE_KAFKA_PASSWORD": PASSWORD})
+    assert ran.returncode == 1 and re.search(r"^kafka .*FAILED: .*certificate", ran.stderr, re.M), ran.stderr
+    plain = check(USERS, "--kafka", guarded_log)
+    assert plain.returncode == 1 and re.search(r"^kafka .*FAILED", plain.stderr, re.M)
+    wrong = check(USERS, "--kafka", guarded_log, "--kafka-tls", "perhaps")
+    assert wrong.returncode == 2 and "kafka.tls: perhaps" in wrong.stderr
+
+
+def test_tables_are_reached_by_tls(run_pipeline, start, folder, certified):
+    offset, (cert, key) = story.free_offset(), certified
+    start("store", "--port-offset", offset, "--data", folder / "store")
+    tables = Terminator(9042 + offset, cert, key)
+    wait_for(lambda: socket.create_connection(("127.0.0.1", 9042 + offset), 1).close() is None)
+    address = f"127.0.0.1:{tables.port}"
+    assert check(USERS, "--cassandra", address, "--cassandra-tls-ca", cert).returncode == 0
+    untrusted = check(USERS, "--cassandra", address, "--cassandra-tls", "true")
+    assert untrusted.returncode == 1 and re.search(r"^cassandra .*FAILED: .*certificate", untrusted.stderr, re.M), untrusted.stderr
+    taken = tables.taken
+    pipeline = run_pipeline(USERS, arguments=["--cassandra", address, "--cassandra-tls-ca", cert]).wait_ready()
+    wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 60)
+    assert tables.taken > taken
+    assert pipeline.stop() == 0
