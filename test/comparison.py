@@ -142,3 +142,9 @@ def compare(pipeline, rows):
     assert not in_table
     cluster.shutdown()
     return {key: row._asdict() for key, row in table.items()}
+
+
+def values_of(kafka, topic):
+    """The values of every committed record of a topic, at an address."""
+    place = type("", (), {"address": lambda self, name: kafka})()
+    return [message.value() for messages in topic_records(place, topic).values() for message in messages]

@@ -89,6 +89,8 @@ void kv_get_many(struct kv_db *db, struct kv_family *family, const mr_str *keys,
                  int flags, const struct kv_snapshot *snapshot, bool sorted, struct kv_slice *out,
                  mr_err *errs);
 
+/* May block. About how many bytes the keys in [lower, upper) have on the disk; what is in memory only counts 0. */
+uint64_t kv_range_bytes(struct kv_db *db, struct kv_family *family, mr_str lower, mr_str upper);
 /* Keys in [lower, upper); `data` NULL: unbounded. The bounds are copied. */
 struct kv_iter *kv_iter_open(struct kv_db *db, struct kv_family *family, mr_str lower, mr_str upper,
                              int flags, const struct kv_snapshot *snapshot);

@@ -84,6 +84,16 @@ struct kv_iter {
     char *lower, *upper; /* RocksDB keeps pointers to the bounds */
 };
 
+uint64_t kv_range_bytes(struct kv_db *db, struct kv_family *family, mr_str lower, mr_str upper)
+{
+    uint64_t bytes = 0;
+    char *message = NULL;
+    rocksdb_approximate_sizes_cf(db->rocks, family->handle, 1, &lower.data, &lower.length,
+                                 &upper.data, &upper.length, &bytes, &message);
+    rocksdb_free(message); /* an estimate: nothing is known, then */
+    return message == NULL ? bytes : 0;
+}
+
 struct kv_iter *kv_iter_open(struct kv_db *db, struct kv_family *family, mr_str lower, mr_str upper,
                              int flags, const struct kv_snapshot *snapshot)
 {

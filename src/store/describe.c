@@ -270,7 +270,7 @@ static void describe_cluster(struct describer *describer, const struct store_sys
     mr_buf_be32(&owners, STORE_TOKENS);
     for (int i = 0; i < STORE_TOKENS; i++) {
         mr_buf_clear(&owner);
-        mr_buf_printf(&owner, "%lld", (long long)store_system_token(i));
+        mr_buf_printf(&owner, "%lld", (long long)store_token(i));
         cql_write_long_string(&owners, mr_buf_as_str(&owner));
         cql_write_long_string(&owners, mr_buf_as_str(&list));
     }

@@ -3,7 +3,12 @@
  *   starting --read--> serving <--resumed/disk full--> suspended;  any --close--> closing -> gone */
 #include "store/server.h"
 
-enum { PATIENCE_US = 1000000, RESUME_US = 2000000, RESUME_BYTES_MIN = 32 << 20 };
+enum {
+    PATIENCE_US = 1000000,
+    RESUME_US = 2000000,
+    RESUME_BYTES_MIN = 32 << 20,
+    ESTIMATE_US = 5000000
+};
 
 int64_t store_server_timestamp(struct store_server *server)
 {
@@ -59,6 +64,8 @@ void store_server_system(struct store_session *session, struct mr_arena *arena,
     out->started_us = server->started_us;
     out->port = net_listener_port(server->listener);
     out->traces = server->traces;
+    out->estimates = server->estimates;
+    out->estimate_count = server->estimate_count;
     list_clients(server, arena, out);
 }
 
@@ -81,6 +88,8 @@ static void server_free(struct store_server *server)
     mr_buf_fini(&server->key);
     mr_buf_fini(&server->row);
     mr_buf_fini(&server->packed);
+    mr_free(server->estimates);
+    mr_free(server->new_estimates);
     mr_free(server->folder);
     mr_free(server);
 }
@@ -107,6 +116,7 @@ void store_server_settle(struct store_server *server)
         return;
     mr_timer_stop(&server->patience);
     mr_timer_stop(&server->resume);
+    mr_timer_stop(&server->estimate);
     kv_commits_free(server->commits);
     server->commits = NULL;
     server->close_job = (struct mr_job){
@@ -187,6 +197,64 @@ void store_server_suspend(struct store_server *server)
     mr_timer_start(server->loop, &server->resume, RESUME_US);
 }
 
+/* ---- sizes, looked at now and then on a disk thread ---- */
+static void estimate_work(struct mr_job *job)
+{
+    struct store_server *server = mr_container(job, struct store_server, estimate_job);
+    for (size_t i = 0; i < server->new_estimate_count; i++)
+        store_estimate_table(&server->db, server->new_estimates[i].table_id,
+                             &server->new_estimates[i]);
+}
+
+static void estimate_done(struct mr_job *job)
+{
+    struct store_server *server = mr_container(job, struct store_server, estimate_job);
+    server->pending--;
+    mr_free(server->estimates);
+    server->estimates = server->new_estimates;
+    server->estimate_count = server->new_estimate_count;
+    server->new_estimates = NULL;
+    if (server->state == STORE_SERVING)
+        mr_timer_start(server->loop, &server->estimate, ESTIMATE_US);
+    store_server_settle(server);
+}
+
+/* The tables of users; their ids are all that the disk thread gets of them. */
+static void list_estimates(struct store_server *server)
+{
+    struct mr_arena arena = {0};
+    size_t count = 0, table_count = 0;
+    struct store_keyspace **list = store_schema_sorted(&server->schema, &arena, &count);
+    server->new_estimate_count = 0;
+    for (size_t i = 0; i < count; i++)
+        server->new_estimate_count += list[i]->is_system ? 0 : list[i]->tables.count;
+    server->new_estimates = mr_new_array(struct store_estimate, server->new_estimate_count + 1);
+    for (size_t i = 0, at = 0; i < count; i++) {
+        if (list[i]->is_system)
+            continue;
+        struct store_table **tables = store_keyspace_sorted(list[i], &arena, &table_count);
+        for (size_t j = 0; j < table_count; j++)
+            server->new_estimates[at++].table_id = tables[j]->id;
+    }
+    mr_arena_fini(&arena);
+}
+
+static void estimate(struct mr_timer *timer)
+{
+    struct store_server *server = mr_container(timer, struct store_server, estimate);
+    int64_t written = mr_counter_read(server->rows_written);
+    if (server->resuming || written == server->estimated_at) {
+        mr_timer_start(server->loop, timer, ESTIMATE_US);
+        return;
+    }
+    server->estimated_at = written;
+    list_estimates(server);
+    server->estimate_job = (struct mr_job){
+        .work = estimate_work, .done = estimate_done, .loop = server->loop};
+    server->pending++;
+    mr_disk_submit(server->disk, &server->estimate_job);
+}
+
 /* ---- opening ---- */
 static void open_work(struct mr_job *job)
 {
@@ -212,6 +280,9 @@ static void open_done(struct mr_job *job)
         server->host_id = server->db.host_id;
         server->commits = kv_commits_new(server->loop, server->disk, server->db.kv, true);
         server->state = STORE_SERVING;
+        server->estimate.run = estimate;
+        server->estimated_at = -1;
+        mr_timer_start(server->loop, &server->estimate, 0);
     } else if (server->state == STORE_STARTING) {
         server->state = STORE_FAILED;
         mr_log(MR_LOG_ERROR, "store", "%s", server->why);

@@ -121,6 +121,11 @@ struct store_server {
     struct mr_timer patience; /* of clients while starting */
     struct mr_timer resume;   /* tries again after a full disk */
     bool suspended, resuming, reopened;
+    struct mr_timer estimate; /* when sizes are looked at again */
+    struct mr_job estimate_job;
+    struct store_estimate *estimates, *new_estimates; /* new: the disk thread's */
+    size_t estimate_count, new_estimate_count;
+    int64_t estimated_at; /* rows that had been written; -1: never looked */
     struct mr_task *closed;
     uint32_t pending; /* sessions, requests and turns that are not over */
     /* turns */

@@ -103,12 +103,6 @@ static void set_list(struct maker *maker, const char *name, const mr_str *items,
 }
 
 /* ---- system ---- */
-int64_t store_system_token(int index)
-{
-    return (int64_t)(UINT64_C(0x8000000000000000) + (uint64_t)index * (UINT64_MAX / STORE_TOKENS) +
-                     UINT64_MAX / STORE_TOKENS / 2);
-}
-
 static int by_text(const void *a, const void *b)
 {
     return mr_str_compare(*(const mr_str *)a, *(const mr_str *)b);
@@ -119,7 +113,7 @@ static void make_local(struct maker *maker)
     const struct store_system *system = maker->system;
     mr_str tokens[STORE_TOKENS];
     for (int i = 0; i < STORE_TOKENS; i++)
-        tokens[i] = mr_arena_printf(maker->arena, "%lld", (long long)store_system_token(i));
+        tokens[i] = mr_arena_printf(maker->arena, "%lld", (long long)store_token(i));
     qsort(tokens, STORE_TOKENS, sizeof(*tokens), by_text);
     new_row(maker);
     set_cstr(maker, "key", "local");
@@ -283,6 +277,49 @@ static void make_columns(struct maker *maker)
     each_table(maker, make_columns_of);
 }
 
+/* ---- sizes ---- */
+static void make_estimate(struct maker *maker, const struct store_table *table, const char *type)
+{
+    const struct store_estimate *found = NULL;
+    for (size_t i = 0; i < maker->system->estimate_count && found == NULL; i++)
+        if (maker->system->estimates[i].table_id == table->id)
+            found = &maker->system->estimates[i];
+    for (int i = 0; found != NULL && i < STORE_RANGES; i++) {
+        int64_t start, end;
+        store_token_range(i, &start, &end);
+        new_row(maker);
+        set_text(maker, "keyspace_name", table->keyspace);
+        set_text(maker, "table_name", table->name);
+        if (type != NULL)
+            set_cstr(maker, "range_type", type);
+        set_text(maker, "range_start", mr_arena_printf(maker->arena, "%lld", (long long)start));
+        set_text(maker, "range_end", mr_arena_printf(maker->arena, "%lld", (long long)end));
+        set_long(maker, "mean_partition_size", found->ranges[i].partition_bytes);
+        set_long(maker, "partitions_count", found->ranges[i].partitions);
+    }
+}
+
+static void make_size_estimate(struct maker *maker, const struct store_table *table)
+{
+    make_estimate(maker, table, NULL);
+}
+
+static void make_table_estimate(struct maker *maker, const struct store_table *table)
+{
+    make_estimate(maker, table, "local_primary");
+    make_estimate(maker, table, "primary");
+}
+
+static void make_size_estimates(struct maker *maker)
+{
+    each_table(maker, make_size_estimate);
+}
+
+static void make_table_estimates(struct maker *maker)
+{
+    each_table(maker, make_table_estimate);
+}
+
 /* ---- the rest ---- */
 static void make_roles(struct maker *maker)
 {
@@ -370,6 +407,8 @@ static void make_settings(struct maker *maker)
 /* Tables that are not here have no rows. */
 static const struct store_virtual generators[] = {
     {"system", "local", make_local},
+    {"system", "size_estimates", make_size_estimates},
+    {"system", "table_estimates", make_table_estimates},
     {"system_schema", "keyspaces", make_keyspaces},
     {"system_schema", "tables", make_tables},
     {"system_schema", "columns", make_columns},

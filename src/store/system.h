@@ -3,9 +3,10 @@
 #ifndef STORE_SYSTEM_H
 #define STORE_SYSTEM_H
 
+#include "store/estimates.h"
 #include "store/select.h"
 
-enum { STORE_TRACES = 64, STORE_TOKENS = 16 };
+enum { STORE_TRACES = 64 };
 
 struct store_trace {
     mr_uuid id, event;
@@ -27,7 +28,9 @@ struct store_system {
     uint16_t port;
     const struct store_client *clients;
     size_t client_count;
-    const struct store_trace *traces; /* a ring; an id of zeros: empty */
+    const struct store_trace *traces;       /* a ring; an id of zeros: empty */
+    const struct store_estimate *estimates; /* of tables that may have been dropped since */
+    size_t estimate_count;
 };
 /* Adds the system keyspaces to the schema. */
 void store_system_define(struct store_schema *schema);
@@ -35,7 +38,6 @@ void store_system_define(struct store_schema *schema);
 const struct store_virtual_rows *store_system_rows(const struct store_system *system,
                                                    struct mr_arena *arena,
                                                    const struct store_table *table);
-int64_t store_system_token(int index); /* of STORE_TOKENS, evenly spread */
 
 /* ---- DESCRIBE ---- */
 /* Writes the body of a RESULT of kind Rows. */

@@ -14,6 +14,8 @@ from cassandra.protocol import SyntaxException
 from cassandra.query import BatchStatement, BatchType, SimpleStatement, UNSET_VALUE
 from cassandra.util import Date, Duration, OrderedMapSerializedKey, SortedSet, Time
 
+from story import wait_for
+
 PEER = os.environ.get("PEER")
 
 
@@ -407,3 +409,33 @@ def test_named_markers_and_traces(session, keyspace):
     assert insert.routing_key_indexes == [0]
     result = session.execute("SELECT * FROM t", trace=True)
     assert result.get_query_trace(max_wait_sec=5).duration is not None
+
+
+def test_sizes_are_estimated_by_ranges_of_tokens(session, keyspace):
+    """What Spark's connector cuts its work by: the whole ring once, and about as many partitions as there are."""
+    if PEER:
+        pytest.skip("looks at its sizes every five minutes")
+    session.execute("CREATE TABLE wide (id int, n int, body text, PRIMARY KEY (id, n))")
+    prepared = session.prepare("INSERT INTO wide (id, n, body) VALUES (?, ?, ?)")
+    futures = [session.execute_async(prepared, (i, n, "x" * 50)) for i in range(300) for n in range(3)]
+    for future in futures:
+        future.result()
+    ask = "SELECT * FROM system.size_estimates WHERE keyspace_name = %s AND table_name = 'wide'"
+    wait_for(lambda: sum(row.partitions_count for row in session.execute(ask, [keyspace])) == 300, 30)
+    estimates = list(session.execute(ask, [keyspace]))
+    ranges = sorted((int(row.range_start), int(row.range_end)) for row in estimates)
+    assert ranges[0][0] == -2**63 and len(ranges) == 17
+    ends = sorted(end if end != -2**63 else 2**63 for _, end in ranges)
+    assert [start for start, _ in ranges[1:]] == ends[:-1] and ends[-1] == 2**63
+    tokens = {int(token) for token in session.execute("SELECT tokens FROM system.local").one().tokens}
+    assert {start for start, _ in ranges} - {-2**63} == tokens
+    assert all(150 < row.mean_partition_size < 1000 for row in estimates if row.partitions_count > 0)
+    by_range = {(row.range_start, row.range_end): row.partitions_count for row in estimates}
+    for start, end in list(by_range)[:5]:
+        upper = f"AND token(id) <= {end}" if int(end) != -2**63 else ""
+        found = {row.id for row in session.execute(f"SELECT id FROM wide WHERE token(id) > {start} {upper}")}
+        assert len(found) == by_range[start, end]
+    kinds = {row.range_type for row in session.execute(ask.replace("size_", "table_"), [keyspace])}
+    assert kinds == {"primary", "local_primary"}
+    session.execute("DROP TABLE wide")
+    assert not list(session.execute(ask, [keyspace]))
