@@ -7,6 +7,7 @@ CPU seconds are the process's own.
 import io
 import os
 import pathlib
+import re
 import shutil
 import signal
 import statistics
@@ -20,8 +21,8 @@ import psycopg2
 import requests
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "test"))
-from story import ROOT, Pipeline, free_offset, open_folder, wait_for  # noqa: E402
-from measure import Peak, children, cpu_s, pss_mb, rss_mb, show  # noqa: E402
+from story import ROOT, Millrace, Pipeline, free_offset, open_folder, wait_for  # noqa: E402
+from measure import Peak, Tree, children, cpu_s, pss_mb, rss_mb, show  # noqa: E402
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 
@@ -191,8 +192,92 @@ def bench_drain(folder, connections=None, others=None, name="drain"):
     pipeline.stop(60)
 
 
+def events(count):
+    """Users as the demo's producer sends them: flat JSON of some 700 bytes."""
+    import json
+    sys.path.insert(0, str(ROOT / "examples" / "pyspark"))
+    from produce import flat
+    offset = free_offset()
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Millrace(pathlib.Path(scratch), "randomuser", "--port-offset", offset)
+        url = f"http://127.0.0.1:{8088 + offset}/api/?results=5000&seed=bench"
+        wait_for(lambda: requests.get(f"{url}&page=1", timeout=60).status_code == 200)
+        users = [flat(user) for page in range(1, 5) for user in requests.get(f"{url}&page={page}", timeout=60).json()["results"]]
+        source.kill()
+    for number in range(count):
+        user = dict(users[number % len(users)], id=str(uuid.uuid4()))
+        yield user["id"], json.dumps(user)
+
+
+def bench_demo(folder, systems):
+    """The demo's way on the same Kafka and Cassandra: JSON in a topic, Spark, the table."""
+    import confluent_kafka
+    import real
+    from confluent_kafka.admin import AdminClient, NewTopic
+    from cassandra_stories import session_of
+    kafka, cassandra = systems["kafka"], systems["cassandra"]
+    session, cluster = session_of(cassandra)
+    table = (ROOT / "examples/pyspark/table.cql").read_text().split("\n", 1)[1]
+    for statement in filter(str.strip, table.split(";")):
+        session.execute(statement)
+    admin = AdminClient({"bootstrap.servers": kafka.address})
+    producer = confluent_kafka.Producer({"bootstrap.servers": kafka.address, "linger.ms": 50, "batch.num.messages": 10000})
+    spark = real.make("spark", free_offset(), folder / "spark", workers=0, cassandra=cassandra.address)
+    ours = {name: system.processes[0].pid for name, system in systems.items()}
+
+    def job(topic, *more):
+        return spark.submit(ROOT / "bench/demo_job.py", "--kafka", kafka.address, "--topic", topic, "--checkpoint",
+                            folder / f"checkpoint-{topic}{len(more)}", *more, memory="1g")
+
+    def drained(what, *more):
+        session.execute("TRUNCATE spark_streams.created_users")
+        before = {name: cpu_s(pid) for name, pid in ours.items()}
+        one = job("drain", "--once", *more)
+        tree = Tree(one.pid)
+        tree.start()
+        wait_for(lambda: not one.running, 1200, 0.2)
+        tree.over.set()
+        seconds = float(re.search(r"query ([\d.]+)", one.log.read_text())[1])
+        show("real: demo", f"{ROWS} records of JSON to {what} by Spark, local[2]: {ROWS / seconds:,.0f} rows/s; CPU-s: Spark {tree.cpu_s:.1f} "
+                           f"(its start included), " + ", ".join(f"{name} {cpu_s(pid) - before[name]:.1f}" for name, pid in ours.items()) +
+                           f"; Spark resident at most {tree.peak:.0f} MB")
+    admin.create_topics([NewTopic(name, 4, 1) for name in ("trickle", "drain", "drained")])
+    wait_for(lambda: {"trickle", "drain", "drained"} <= set(admin.list_topics(timeout=10).topics), 30)
+    began = time.monotonic()
+    one = job("trickle")
+    query = session.prepare("SELECT id FROM spark_streams.created_users WHERE id = ?")
+    taken = []
+    for number, (identity, text) in enumerate(events(330)):
+        start = time.perf_counter()
+        producer.produce("trickle", text, key=identity)
+        producer.flush()
+        while session.execute(query, (uuid.UUID(identity),)).one() is None:
+            time.sleep(0.002)
+        if number == 0:
+            show("real: demo", f"Spark submitted to the first row in the table {time.monotonic() - began:.1f} s")
+        if number >= 30:            # the JVM is warm by then
+            taken.append(time.perf_counter() - start)
+        time.sleep(max(0, 0.1 - (time.perf_counter() - start)))
+    one.stop()
+    taken.sort()
+    show("real: demo", f"produce to readable by CQL, at most 10 events/s, {len(taken)} events: p50 {taken[len(taken) // 2] * 1000:.0f} ms, "
+                       f"p99 {taken[int(len(taken) * .99)] * 1000:.0f} ms")
+    for identity, text in events(ROWS):
+        while True:
+            try:
+                producer.produce("drain", text, key=identity)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    producer.flush()
+    drained("the table")
+    drained("topic and table", "--topic-out", "drained")
+    cluster.shutdown()
+    spark.stop()
+
+
 def bench_real(folder):
-    """The same records, everything embedded and then with genuine Kafka and Cassandra: ./dev real's systems."""
+    """The same records: everything embedded; with genuine Kafka and Cassandra; the demo's way on them, with Spark."""
     sys.path.insert(0, str(ROOT / "test" / "real"))
     import real
     for number, names in enumerate([(), ("kafka", "cassandra")]):
@@ -217,6 +302,11 @@ def bench_real(folder):
                 __import__(f"{name}_stories").empty(system)
             (place / "drain").mkdir(mode=0o711)
             bench_drain(place / "drain", connections, others, f"real: {what}")
+            if names:
+                for name, system in systems.items():
+                    __import__(f"{name}_stories").empty(system)
+                (place / "demo").mkdir(mode=0o711)
+                bench_demo(place / "demo", systems)
         finally:
             for system in systems.values():
                 system.stop()

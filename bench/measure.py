@@ -59,6 +59,29 @@ class Peak(threading.Thread):
             self.peak = max(self.peak, rss_mb(self.pid))
 
 
+class Tree(threading.Thread):
+    """CPU seconds and the largest resident size of a process and all below it, also once they are gone."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.cpu, self.over = pid, 0.0, {}, threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.1):
+            total = 0.0
+            for pid in children(self.pid):
+                try:
+                    self.cpu[pid] = cpu_s(pid)
+                except OSError:
+                    continue
+                total += rss_mb(pid)
+            self.peak = max(self.peak, total)
+
+    @property
+    def cpu_s(self):
+        return sum(self.cpu.values())
+
+
 def show(name, text):
     print(f"{name:<10} {text}", flush=True)
 
