@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length)
                            : cql_cluster_peers(&cluster, &result, &asked);
         cql_cluster_sort(&cluster);
         for (uint32_t i = 0; err == MR_OK && cluster.ring.count > 0 && i < 10; i++)
-            mr_assert(cql_cluster_owner(&cluster, (int64_t)((uint64_t)i << 60), i) < cluster.members.count);
+            mr_assert(cql_cluster_owner(&cluster, (int64_t)((uint64_t)i << 60), i) <
+                      cluster.members.count);
     }
     cql_cluster_fini(&cluster);
     mr_arena_fini(&arena);
