@@ -57,7 +57,15 @@ int64_t mr_counter_read(const struct mr_counter *counter)
     return atomic_load_explicit(&counter->value, memory_order_relaxed);
 }
 
-static void print_metric(struct mr_buf *out, enum mr_metric metric)
+static const struct {
+    enum mr_metric metric;
+    const char *name;
+} aliases[] = {
+#define ALIAS(id, name) {MR_METRIC_##id, name},
+#include "base/metrics.def"
+};
+
+static void print_metric(struct mr_buf *out, enum mr_metric metric, const char *name)
 {
     struct mr_map_entry *entry;
     bool first = true;
@@ -66,10 +74,10 @@ static void print_metric(struct mr_buf *out, enum mr_metric metric)
         if (counter->metric != metric)
             continue;
         if (first)
-            mr_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", rows[metric].name, rows[metric].help,
-                          rows[metric].name, rows[metric].kind[0] == 'C' ? "counter" : "gauge");
+            mr_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, rows[metric].help, name,
+                          rows[metric].kind[0] == 'C' ? "counter" : "gauge");
         first = false;
-        mr_buf_cstr(out, rows[metric].name);
+        mr_buf_cstr(out, name);
         if (counter->labels.length > 0) {
             mr_buf_u8(out, '{');
             mr_buf_str(out, counter->labels);
@@ -83,6 +91,8 @@ void mr_counter_print(struct mr_buf *out)
 {
     pthread_mutex_lock(&lock);
     for (int metric = 0; metric < MR_METRIC_COUNT; metric++)
-        print_metric(out, (enum mr_metric)metric);
+        print_metric(out, (enum mr_metric)metric, rows[metric].name);
+    for (size_t i = 0; i < mr_count_of(aliases); i++)
+        print_metric(out, aliases[i].metric, aliases[i].name);
     pthread_mutex_unlock(&lock);
 }

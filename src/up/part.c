@@ -241,10 +241,22 @@ static void print_metrics(struct mr_buf *out)
 #undef COUNTER
 #undef GAUGE
     };
+    static const struct {
+        enum mr_metric metric;
+        const char *name;
+    } aliases[] = {
+#define ALIAS(id, name) {MR_METRIC_##id, name},
+#include "base/metrics.def"
+    };
     mr_buf_cstr(out, "# Metrics\n\nPrinted by `millrace docs metrics`; served on `/metrics` of the "
                      "console's port.\n\n| name | kind | what it counts |\n|---|---|---|\n");
     for (size_t i = 0; i < mr_count_of(rows); i++)
         mr_buf_printf(out, "| `%s` | %s | %s |\n", rows[i].name, rows[i].kind, rows[i].help);
+    mr_buf_cstr(
+        out, "\nThe same numbers once more under Kafka's names, for dashboards that there are:\n\n"
+             "| name | is |\n|---|---|\n");
+    for (size_t i = 0; i < mr_count_of(aliases); i++)
+        mr_buf_printf(out, "| `%s` | `%s` |\n", aliases[i].name, rows[aliases[i].metric].name);
 }
 
 static void print_limits(struct mr_buf *out)

@@ -231,6 +231,9 @@ def test_the_source_answers_as_randomuser_me_does(users):
 def test_health_metrics_and_state(users):
     assert requests.get(users.url("/health"), timeout=5).text == "ready\n"
     metrics = requests.get(users.url("/metrics"), timeout=5).text
+    ours, theirs = (float(re.search(rf"^{name} (\d+)$", metrics, re.M)[1]) for name in
+                    ("millrace_broker_records_in_total", "kafka_server_brokertopicmetrics_messagesin_total"))
+    assert 0 < ours <= theirs, "the log's numbers under Kafka's names"
     for name in ("millrace_step_records_total", "millrace_capture_events_total", "millrace_stream_records_out_total"):
         assert re.search(rf"^{name}{{.*}} \d+$", metrics, re.M), name
     nodes = {node["id"]: node for node in users.status()["pipelines"][0]["nodes"]}
