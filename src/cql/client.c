@@ -17,6 +17,7 @@ enum {
     PORT = 9042,
     LINKS = 2,
     CHUNK_BYTES = 65536,
+    PACK_BYTES = 512, /* smaller bodies are not worth compressing */
     BYTES_MAX = 4 << 20,
     TIMEOUT_MS = 10000,
     SWEEP_US = 250000,
@@ -156,10 +157,34 @@ static void draft_write(struct mr_buf *out, const struct draft *draft)
     cql_frame_end(out, begin);
 }
 
+/* What is encoded stays as it is, for a repeat on another connection; only what goes out is packed. */
+static void link_flush_packed(struct cql_link *link)
+{
+    while (link->out.sent < link->out.at) {
+        const uint8_t *frame = link->out.chunk->data + link->out.sent;
+        struct mr_in in = mr_in_str(mr_str_of(frame, CQL_HEADER_BYTES));
+        struct cql_header header;
+        cql_header_read(&in, &header);
+        size_t whole = CQL_HEADER_BYTES + (size_t)header.length;
+        if (header.length < PACK_BYTES) {
+            net_send_bytes(link->conn, link->out.chunk, link->out.sent, whole);
+        } else {
+            struct mr_buf *out = net_out(link->conn);
+            size_t begin = cql_frame_begin(out, CQL_VERSION, CQL_FRAME_COMPRESSED, header.stream,
+                                           (enum cql_opcode)header.opcode);
+            cql_lz4_pack(out, mr_str_of(frame + CQL_HEADER_BYTES, header.length));
+            cql_frame_end(out, begin);
+        }
+        link->out.sent += whole;
+    }
+}
+
 /* Gives what is encoded to the connection. */
 static void link_flush(struct cql_link *link)
 {
-    if (link->out.at > link->out.sent && link->conn != NULL)
+    if (link->client->options.lz4 && link->conn != NULL)
+        link_flush_packed(link);
+    else if (link->out.at > link->out.sent && link->conn != NULL)
         net_send_bytes(link->conn, link->out.chunk, link->out.sent, link->out.at - link->out.sent);
     link->out.sent = link->out.at;
 }
@@ -745,7 +770,11 @@ static void startup_send(struct cql_link *link)
 {
     struct mr_buf *out = net_out(link->conn);
     size_t begin = cql_frame_begin(out, CQL_VERSION, 0, 0, CQL_OPCODE_STARTUP);
-    mr_buf_be16(out, 3);
+    mr_buf_be16(out, link->client->options.lz4 ? 4 : 3);
+    if (link->client->options.lz4) {
+        cql_write_string(out, MR_STR("COMPRESSION"));
+        cql_write_string(out, MR_STR("lz4"));
+    }
     cql_write_string(out, MR_STR("CQL_VERSION"));
     cql_write_string(out, MR_STR("3.0.0"));
     cql_write_string(out, MR_STR("DRIVER_NAME"));
@@ -864,9 +893,18 @@ static mr_err link_message(struct net_conn *conn, struct mr_bytes *owner, mr_str
         return MR_OK;
     link->heard_us = mr_loop_now_us(link->client->loop);
     cql_header_read(&in, &header);
-    if ((header.version & CQL_DIRECTION) == 0 || (header.flags & CQL_FRAME_COMPRESSED) != 0)
+    bool packed = (header.flags & CQL_FRAME_COMPRESSED) != 0;
+    if ((header.version & CQL_DIRECTION) == 0 || (packed && !link->client->options.lz4))
         return mr_fail(MR_CORRUPT, "what answers at %s:%u does not speak CQL's native protocol",
                        cql_client_link_address(link)->host, cql_client_link_address(link)->port);
+    if (packed) {
+        struct mr_buf *plain = &link->client->plain;
+        mr_buf_clear(plain);
+        mr_err err = cql_lz4_unpack(plain, mr_str_of(in.at, mr_in_left(&in)), MR_LIMIT_FRAME_BYTES);
+        if (err != MR_OK)
+            return err;
+        in = mr_in_str(mr_buf_as_str(plain));
+    }
     extras_skip(&in, header.flags);
     return link->state == CQL_LINK_OPEN ? answer(link, &header, &in)
                                         : handshake(link, &header, &in);
@@ -1206,6 +1244,7 @@ void cql_client_free(struct cql_client *client)
     mr_timer_stop(&client->rest);
     mr_bytes_unref(client->waiting_end.chunk);
     mr_arena_fini(&client->arena);
+    mr_buf_fini(&client->plain);
     mr_buf_fini(&client->scratch);
     mr_buf_fini(&client->key);
     net_tls_free(client->tls);

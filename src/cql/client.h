@@ -13,7 +13,8 @@ struct cql_prepared;
 struct cql_client_options {
     const char
         *addresses; /* contact points, "host:port,host" (port 9042); they tell the other nodes */
-    const char *user, *password;      /* NULL: the server must not ask (SASL PLAIN) */
+    const char *user, *password; /* NULL: the server must not ask (SASL PLAIN) */
+    bool lz4;                    /* bodies go compressed both ways: less on the wire, more CPU */
     const struct net_tls_client *tls; /* NULL: plain TCP; read in cql_client_new() */
     enum cql_consistency consistency; /* ANY (0): LOCAL_QUORUM */
     int connection_count;             /* to each node; 0: 2 */

@@ -61,6 +61,24 @@ static void reply_void(struct net_conn *conn, int16_t stream)
     cql_frame_end(out, begin);
 }
 
+/* lz4: what the server has been sent so, and whether it answers rows so. */
+static int packed_requests;
+static bool packs;
+
+/* The frame that has just been written again, with its body packed. */
+static void pack_frame(struct mr_buf *out, size_t begin, int16_t stream)
+{
+    mr_str body = mr_str_of(out->data + begin + CQL_HEADER_BYTES,
+                            out->length - begin - CQL_HEADER_BYTES);
+    char *copy = mr_copy_cstr(body);
+    out->length = begin;
+    begin = cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, CQL_FRAME_COMPRESSED, stream,
+                            CQL_OPCODE_RESULT);
+    cql_lz4_pack(out, mr_str_of(copy, body.length));
+    cql_frame_end(out, begin);
+    mr_free(copy);
+}
+
 static void reply_rows(struct net_conn *conn, int16_t stream)
 {
     const struct cql_column column = {MR_STR("ks"), MR_STR("t"), MR_STR("n"),
@@ -77,6 +95,8 @@ static void reply_rows(struct net_conn *conn, int16_t stream)
         cql_write_value(out, cql_value_of(&value, 4));
     }
     cql_frame_end(out, begin);
+    if (packs)
+        pack_frame(out, begin, stream);
 }
 
 static void reply_prepared(struct net_conn *conn, int16_t stream)
@@ -151,6 +171,13 @@ static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_s
     expect(owner != NULL);
     cql_header_read(&in, &header);
     expect_int(header.version, 4);
+    static struct mr_buf plain;
+    if ((header.flags & CQL_FRAME_COMPRESSED) != 0) {
+        packed_requests++;
+        mr_buf_clear(&plain);
+        expect_ok(cql_lz4_unpack(&plain, mr_str_of(in.at, mr_in_left(&in)), 1 << 20));
+        in = mr_in_str(mr_buf_as_str(&plain));
+    }
     switch (header.opcode) {
     case CQL_OPCODE_STARTUP:
         startups++;
@@ -505,6 +532,33 @@ STORY("a silent server is given up after the time-out")
     expect_int(executes_one(prepared, CQL_RETRY).err, MR_OK);
     expect_int(startups, 2);
     ends();
+}
+
+STORY("large bodies go packed both ways when that was agreed on, small ones never")
+{
+    struct outcome outcome = {0}, second = {0};
+    char text[2000] = "SELECT 1 -- ";
+    memset(text + 12, 'x', sizeof text - 13);
+    packs = true;
+    packed_requests = 0;
+    given_client((struct cql_client_options){.lz4 = true});
+    cql_client_query(client, MR_STR("SELECT 1"), NULL, on_done, &outcome);
+    wait_for(&outcome);
+    expect_int(packed_requests, 0);
+    expect_int(outcome.sum, 21);
+    cql_client_query(client, mr_str_from(text), NULL, on_done, &second);
+    wait_for(&second);
+    expect_int(packed_requests, 1);
+    expect_int(second.sum, 21);
+    expect(mr_str_find(last_body, mr_str_from(text)) >= 0);
+    ends();
+    outcome = (struct outcome){0};
+    given_client((struct cql_client_options){.timeout_ms = 300}); /* nobody agreed on anything */
+    cql_client_query(client, MR_STR("SELECT 1"), NULL, on_done, &outcome);
+    wait_for(&outcome);
+    expect(outcome.err != MR_OK);
+    ends();
+    packs = false;
 }
 
 STORY("a password is asked for, given, and refused")

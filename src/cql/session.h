@@ -107,6 +107,7 @@ struct cql_client {
     struct mr_loop *loop;
     struct cql_client_options options;
     struct net_tls *tls; /* NULL: plain TCP */
+    struct mr_buf plain; /* the answer that came compressed */
     char *user, *password;
     struct net_address addresses[CQL_LINKS_MAX];
     size_t address_count;

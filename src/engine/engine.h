@@ -20,7 +20,7 @@ struct engine_options {
     struct schemas_client_options registry;
     mr_str cassandra; /* "host:port[,host:port]"; empty when no stream needs it */
     mr_str cassandra_user, cassandra_password; /* empty: none */
-    bool cassandra_uses_tls;
+    bool cassandra_uses_tls, cassandra_lz4;
     struct net_tls_client cassandra_tls;
     mr_str cassandra_consistency; /* empty: LOCAL_QUORUM */
     mr_str cassandra_replication; /* of a keyspace that we make; empty: up to 3 copies */

@@ -340,6 +340,7 @@ static void cassandra_open(const struct engine_sink_host *host, size_t target,
     struct cql_client_options client = {
         .addresses = mr_arena_cstr(&self->arena, options->cassandra),
         .tls = options->cassandra_uses_tls ? &options->cassandra_tls : NULL,
+        .lz4 = options->cassandra_lz4,
         .room = on_room,
         .context = self,
     };

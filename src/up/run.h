@@ -71,7 +71,7 @@ struct up {
     uint16_t console_port;
     struct postgres_address postgres_address;
     struct kafka_security kafka_security; /* {0} with our own log */
-    bool cassandra_uses_tls;
+    bool cassandra_uses_tls, cassandra_lz4;
     struct net_tls_client cassandra_tls;
 
     struct mr_task broker_ask, broker_ready, store_ask, store_ready;

@@ -157,6 +157,12 @@ static mr_err find_cassandra(struct up *up)
         err = up_options_switch(up->settings, PIPELINE_SETTING_cassandra_tls_any_name,
                                 &out->any_name);
     up->cassandra_uses_tls |= out->ca.length > 0 || out->certificate.length > 0;
+    mr_str compression = up->settings[PIPELINE_SETTING_cassandra_compression];
+    up->cassandra_lz4 = mr_str_equal_nocase(compression, MR_STR("lz4"));
+    if (err == MR_OK && !up->cassandra_lz4 && compression.length > 0 &&
+        !mr_str_equal_nocase(compression, MR_STR("none")))
+        err = mr_fail(MR_INVALID, "cassandra.compression: %.*s: expected lz4 or none",
+                      MR_STR_ARG(compression));
     return err;
 }
 
@@ -165,6 +171,7 @@ void up_seams_cassandra(struct up *up, struct cql_client_options *out)
     mr_str user = up->settings[PIPELINE_SETTING_cassandra_user];
     *out = (struct cql_client_options){
         .addresses = mr_arena_cstr(&up->arena, up->seams[UP_CASSANDRA].address),
+        .lz4 = up->cassandra_lz4,
         .tls = up->cassandra_uses_tls ? &up->cassandra_tls : NULL};
     if (user.length == 0)
         return;

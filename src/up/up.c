@@ -181,6 +181,7 @@ static mr_err open_all(struct up *up)
     engine.kafka_security = up->kafka_security;
     engine.cassandra_uses_tls = up->cassandra_uses_tls;
     engine.cassandra_tls = up->cassandra_tls;
+    engine.cassandra_lz4 = up->cassandra_lz4;
     engine.registry = up_seams_registry(up);
     engine.cassandra_user = up->settings[PIPELINE_SETTING_cassandra_user];
     engine.cassandra_password = up->settings[PIPELINE_SETTING_cassandra_password];

@@ -97,7 +97,7 @@ def cassandra(genuine, secrets):
 
 def test_tables_of_a_cassandra_with_roles_and_tls(cassandra, secrets, run_users):
     signs_in = ["--cassandra-user", "cassandra", "--cassandra-password-file", secrets / "cassandra",
-                "--cassandra-tls-ca", secrets / "cert.pem"]
+                "--cassandra-tls-ca", secrets / "cert.pem", "--cassandra-compression", "lz4"]
     wait_for(lambda: check("--cassandra", cassandra.address, *signs_in).returncode == 0, 60)   # its first role takes a while
     wrong = check("--cassandra", cassandra.address, "--cassandra-user", "cassandra", "--cassandra-password-file",
                   secrets / "wrong", "--cassandra-tls-ca", secrets / "cert.pem")

@@ -268,3 +268,48 @@ def test_tables_are_reached_by_tls(run_pipeline, start, folder, certified):
     wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 60)
     assert tables.taken > taken
     assert pipeline.stop() == 0
+
+
+def test_rows_go_compressed_when_that_is_wished(run_pipeline, start, folder):
+    offset = story.free_offset()
+    start("store", "--port-offset", offset, "--data", folder / "store")
+    wait_for(lambda: socket.create_connection(("127.0.0.1", 9042 + offset), 1).close() is None)
+    seen = []
+
+    class Tap(threading.Thread):
+        """Passes bytes on, and keeps those that go to the tables."""
+
+        def __init__(self):
+            super().__init__(daemon=True)
+            self.server = socket.create_server(("127.0.0.1", 0))
+            self.port = self.server.getsockname()[1]
+
+        def run(self):
+            while True:
+                client, _ = self.server.accept()
+                other = socket.create_connection(("127.0.0.1", 9042 + offset))
+                threading.Thread(target=self.copy, args=(client, other, seen), daemon=True).start()
+                threading.Thread(target=self.copy, args=(other, client, []), daemon=True).start()
+
+        @staticmethod
+        def copy(source, sink, kept):
+            try:
+                while data := source.recv(65536):
+                    kept.append(data)
+                    sink.sendall(data)
+            except OSError:
+                pass
+            sink.close()
+    tap = Tap()
+    tap.start()
+    pipeline = run_pipeline(USERS, connections={"cassandra": f"127.0.0.1:{tap.port}"},
+                            arguments=["--cassandra-compression", "lz4"]).wait_ready()
+    wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 60)
+    sent = b"".join(seen)
+    assert b"COMPRESSION" in sent and b"lz4" in sent
+    session, cluster = pipeline.tables()
+    assert session.execute("SELECT count(*) FROM spark_streams.created_users").one()[0] >= 50
+    cluster.shutdown()
+    assert pipeline.stop() == 0
+    wrong = check(USERS, "--cassandra", f"127.0.0.1:{tap.port}", "--cassandra-compression", "zip")
+    assert wrong.returncode == 2 and "cassandra.compression: zip" in wrong.stderr
