@@ -680,8 +680,8 @@ STORY("a deleted log tells those who wait, and is free once its jobs are done")
     broker_log_free(b.log);
 }
 
-/* A folder of one topic, as a server leaves it. */
-static void given_catalog(struct story *t, struct bench *b)
+/* A folder whose catalog has one topic. */
+static void given_topic(struct story *t, struct bench *b, const char *policy)
 {
     struct mr_buf catalog = {0};
     char path[500];
@@ -689,10 +689,18 @@ static void given_catalog(struct story *t, struct bench *b)
     snprintf(b->folder, sizeof(b->folder), "%s/topics/orders-0", t->folder);
     mr_buf_cstr(&catalog, "millrace-broker 1\ncluster abc\nproducer-id 0\n"
                           "topic orders 00000000-0000-4000-8000-000000000001 1\n");
+    mr_buf_printf(&catalog, "cleanup.policy=%s\n", policy);
+    expect_ok(broker_config_set(&b->config, MR_STR("cleanup.policy"), mr_str_from(policy)));
     mr_buf_printf(&catalog, "end %08x\n", mr_crc32c(0, catalog.data, catalog.length));
     snprintf(path, sizeof(path), "%s/catalog", t->folder);
     expect_ok(mr_file_write(path, mr_buf_as_str(&catalog), 0644));
     mr_buf_fini(&catalog);
+}
+
+/* A folder of one topic, as a server leaves it. */
+static void given_catalog(struct story *t, struct bench *b)
+{
+    given_topic(t, b, "delete");
     expect_ok(broker_config_set(&b->config, MR_STR("segment.bytes"), MR_STR("300")));
     opens(b, true);
     for (int i = 0; i < 12; i++) {
@@ -761,6 +769,41 @@ STORY("bytes behind the last whole batch are a note, bytes missing before the ch
     expect(truncate(path, status.st_size - 1) == 0);
     expect_verdict(t, 4,
                    "the checkpoint knows records up to 12"); /* its producer knows more, too */
+}
+
+STORY("what a compaction left that was killed before its checkpoint is whole")
+{
+    struct bench b;
+    struct made made = {5, 1700000000000, 0, 0, false, "once", "first", 1};
+    struct made open = {6, 1700000000000, 0, 0, true, "open", "till later", 1};
+    int64_t base, end;
+    given_topic(t, &b, "compact");
+    opens(&b, true);
+    for (int i = 0; i < 4; i++)
+        appends(&b, "other", "a value that goes", 1);
+    broker_upkeep_roll(b.log);
+    expect_ok(appends_made(&b, made, &base));
+    made.sequence = 1;
+    made.key = "key";
+    expect_ok(appends_made(&b, made, &base));
+    appends(&b, "key", "later", 1);
+    appends(&b, "other", "later", 1);
+    expect_ok(appends_made(&b, open, &base));
+    broker_upkeep_roll(b.log);
+    checkpoints(&b);
+    made.sequence = 2;
+    made.key = "behind the checkpoint";
+    expect_ok(appends_made(&b, made, &base));
+    expect_ok(broker_journal_marker(b.log, true, 6, 0, 1, &end));
+    syncs(&b);
+    expect(broker_compact_begin(b.log));
+    settles(&b);
+    is_killed(&b); /* files are shorter, merged, without batches that the checkpoint knows */
+    expect_verdict(t, 0, NULL);
+    opens(&b, false);
+    expect_records(&b, "4:once=first 6:key=later 7:other=later 8:open=till later "
+                       "9:behind the checkpoint=first ");
+    expect_int(broker_producers_find(&b.log->producers, 5)->batches[2].last, 2);
 }
 
 STORY("a damaged index, checkpoint or catalog is told as such")

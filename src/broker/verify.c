@@ -153,12 +153,19 @@ static void check_index(struct lens *lens, int64_t base, const struct broker_seg
 
 /* ---- segments ---- */
 
+/* Whether a compaction that came after the checkpoint may have replaced the segment: it is shorter then, or
+ * longer with the one behind in it, and its own index says what it has. */
+static bool may_be_cleaned(const struct lens *lens, int64_t base)
+{
+    return lens->compacted && base < lens->known.newest;
+}
+
 static void check_facts(struct lens *lens, const char *path,
                         const struct broker_segment_facts *facts, bool newest)
 {
     const struct broker_segment_facts *known = facts_of(lens, facts->base);
 
-    if (known == NULL)
+    if (known == NULL || may_be_cleaned(lens, facts->base))
         return;
     if (known->bytes > facts->bytes)
         fault(lens, "%s: the checkpoint knows %u bytes on the disk, %u are whole", path,
@@ -210,6 +217,24 @@ static void check_segment(struct lens *lens, int64_t base, bool newest)
 
 /* ---- producers ---- */
 
+/* Whether the last batch that the checkpoint knows may have gone by a compaction after it: the producer has
+ * gone on since, behind what the checkpoint knows, or it would have been kept. */
+static bool last_may_be_gone(const struct lens *lens, const struct broker_producer *said,
+                             const struct broker_producer *found)
+{
+    return lens->compacted &&
+           found->batches[found->batch_count - 1].base < said->batches[said->batch_count - 1].base;
+}
+
+/* Whether a transaction that was open at the checkpoint may have ended behind it: what it wrote, up to some place,
+ * went through a compaction since, which leaves no batch transactional. */
+static bool bit_may_be_gone(const struct lens *lens, const struct broker_producer *said,
+                            const struct broker_producer *found)
+{
+    return lens->compacted && said->txn_first >= 0 &&
+           (found->txn_first < 0 || found->txn_first > said->txn_first);
+}
+
 /* The checkpoint may know producers whose batches are gone, and have forgotten silent ones; where both
  * know one they must agree. */
 static void check_producers(struct lens *lens)
@@ -219,7 +244,8 @@ static void check_producers(struct lens *lens)
     for (size_t i = 0; (entry = mr_map_next(&lens->log->producers.by_id, &i)) != NULL;) {
         const struct broker_producer *said = entry->value;
         const struct broker_producer *found = broker_producers_find(&lens->found, said->id);
-        if (found == NULL || found->batch_count == 0 || said->batch_count == 0)
+        if (found == NULL || found->batch_count == 0 || said->batch_count == 0 ||
+            last_may_be_gone(lens, said, found))
             continue;
         const int32_t last_said = said->batches[said->batch_count - 1].last,
                       last_found = found->batches[found->batch_count - 1].last;
@@ -229,7 +255,7 @@ static void check_producers(struct lens *lens)
                   "%d, sequence %d",
                   lens->log->folder, (long long)said->id, said->epoch, last_said, found->epoch,
                   last_found);
-        else if (said->txn_first != found->txn_first)
+        else if (said->txn_first != found->txn_first && !bit_may_be_gone(lens, said, found))
             fault(lens,
                   "%s/checkpoint: producer %lld: says that its transaction began at offset %lld, "
                   "the batches say %lld",
