@@ -10,9 +10,11 @@ import subprocess
 import threading
 import time
 
+import history
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from broker_stories import PEER, Broker, stories
+from history_run import Run
 from power_loss import replay
 
 CUTS = int(os.environ.get("POWER_CUTS", "6"))
@@ -152,37 +154,69 @@ def check(load, broker, moment):
     assert place >= max(promised, default=-1001)
 
 
+class Noted:
+    """A log whose writes and syncs are noted, and what a power loss would have left of it."""
+
+    def __init__(self, folder):
+        if PEER:
+            pytest.skip("a story about our own files")
+        layer, self.folder = folder / "forgetful.so", folder
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", layer, HERE / "forgetful.c", "-ldl"], check=True)
+        self.root, self.notes = folder / "data" / "broker", folder / "notes"
+        self.broker = Broker(folder)
+        self.broker.environment = {"LD_PRELOAD": str(layer), "FORGETFUL_ROOT": str(self.root), "FORGETFUL_NOTES": str(self.notes)}
+        self.root.mkdir(parents=True)
+        self.broker.start()
+        self.began = None   # when there is something to lose
+
+    def loses_power(self, cuts, check, until):
+        """Calls check(a log on what is left, the moment) for so many moments before `until`."""
+        seed = int(os.environ.get("POWER_SEED") or random.randrange(1 << 32))
+        chance = random.Random(seed)
+
+        def starts_again(moment, disk):
+            folder = self.folder / f"cut-{moment}"
+            (folder / "data").mkdir(parents=True)
+            (folder / "data" / "format").write_text("1\n")
+            disk.top.survives(chance, str(folder / "data" / "broker"))
+            after = Broker(folder).start()
+            try:
+                check(after, moment)
+            except BaseException:
+                print(f"POWER_SEED={seed}, {(moment - self.began) / 1e6:.3f} ms after the begin; the log says: {after.process.text[-3000:]}")
+                raise
+            finally:
+                after.end()
+        moments = sorted(chance.randrange(self.began, until) for _ in range(cuts))
+        replay(self.notes.read_bytes(), str(self.root), moments, chance, starts_again)
+
+
 def test_a_power_loss_takes_nothing_that_was_acknowledged(tmp_path):
-    if PEER:
-        pytest.skip("a story about our own files")
-    layer = tmp_path / "forgetful.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", layer, HERE / "forgetful.c", "-ldl"], check=True)
-    root, notes = tmp_path / "data" / "broker", tmp_path / "notes"
-    broker = Broker(tmp_path)
-    broker.environment = {"LD_PRELOAD": str(layer), "FORGETFUL_ROOT": str(root), "FORGETFUL_NOTES": str(notes)}
-    (tmp_path / "data").mkdir()
-    root.mkdir()
-    broker.start()
-    load = Load(broker)
-    began = time.monotonic_ns()
+    noted = Noted(tmp_path)
+    load = Load(noted.broker)
+    noted.began = time.monotonic_ns()
     load.runs(SECONDS)
     ended = time.monotonic_ns()
-    broker.kill()
-    seed = random.randrange(1 << 32)
-    chance = random.Random(seed)
+    noted.broker.kill()
+    noted.loses_power(CUTS, lambda after, moment: check(load, after, moment), ended)
 
-    def starts_again(moment, disk):
-        folder = tmp_path / f"cut-{moment}"
-        (folder / "data").mkdir(parents=True)
-        (folder / "data" / "format").write_text("1\n")
-        disk.top.survives(chance, str(folder / "data" / "broker"))
-        after = Broker(folder).start()
-        try:
-            check(load, after, moment)
-        except BaseException:
-            print(f"seed {seed}, {(moment - began) / 1e6:.3f} ms after the begin; the log says: {after.process.text[-3000:]}")
-            raise
-        finally:
-            after.end()
-    moments = sorted(chance.randrange(began, ended) for _ in range(CUTS))
-    replay(notes.read_bytes(), str(root), moments, chance, starts_again)
+
+def test_a_power_loss_under_every_kind_of_client(tmp_path):
+    """As if everything had ended at that moment: clients knew what they knew then."""
+    noted = Noted(tmp_path)
+    run = Run(noted.broker, tmp_path / "run", random.randrange(1 << 32), noted.broker, kills=3)
+    try:
+        run.looks_after(1)  # until the first clients are there
+        noted.began = time.monotonic_ns()
+        run.goes_on(SECONDS)
+        ended = time.monotonic_ns()
+    finally:
+        noted.broker.kill()
+        run.close()
+
+    def judged(after, moment):
+        histories = history.Histories(run.folder, until=moment)
+        found = history.faults(histories, run.reading(after), power=True)
+        print(history.told(histories))
+        assert not found, f"{run.folder}: " + "\n".join(found[:20])
+    noted.loses_power(CUTS, judged, ended)
