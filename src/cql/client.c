@@ -10,14 +10,15 @@
  *
  * A link (one connection): RESTING --timer--> CONNECTING --opened--> STARTING --READY--> OPEN;
  * closed from anywhere --> RESTING, with back-off; a contact link then tries the next address.
- * Which link has a call, and how much a node is given at once: topology.c. */
+ * STARTUP is of version 5; who refuses that is asked again, at once, with version 4.
+ * How frames go out and come in: framing.c. Which link has a call, and how much a node is given at once:
+ * topology.c. */
 #include "cql/session.h"
 
 enum {
     PORT = 9042,
     LINKS = 2,
     CHUNK_BYTES = 65536,
-    PACK_BYTES = 512, /* smaller bodies are not worth compressing */
     BYTES_MAX = 4 << 20,
     TIMEOUT_MS = 10000,
     SWEEP_US = 250000,
@@ -157,42 +158,10 @@ static void draft_write(struct mr_buf *out, const struct draft *draft)
     cql_frame_end(out, begin);
 }
 
-/* What is encoded stays as it is, for a repeat on another connection; only what goes out is packed. */
-static void link_flush_packed(struct cql_link *link)
-{
-    while (link->out.sent < link->out.at) {
-        const uint8_t *frame = link->out.chunk->data + link->out.sent;
-        struct mr_in in = mr_in_str(mr_str_of(frame, CQL_HEADER_BYTES));
-        struct cql_header header;
-        cql_header_read(&in, &header);
-        size_t whole = CQL_HEADER_BYTES + (size_t)header.length;
-        if (header.length < PACK_BYTES) {
-            net_send_bytes(link->conn, link->out.chunk, link->out.sent, whole);
-        } else {
-            struct mr_buf *out = net_out(link->conn);
-            size_t begin = cql_frame_begin(out, CQL_VERSION, CQL_FRAME_COMPRESSED, header.stream,
-                                           (enum cql_opcode)header.opcode);
-            cql_lz4_pack(out, mr_str_of(frame + CQL_HEADER_BYTES, header.length));
-            cql_frame_end(out, begin);
-        }
-        link->out.sent += whole;
-    }
-}
-
-/* Gives what is encoded to the connection. */
-static void link_flush(struct cql_link *link)
-{
-    if (link->client->options.lz4 && link->conn != NULL)
-        link_flush_packed(link);
-    else if (link->out.at > link->out.sent && link->conn != NULL)
-        net_send_bytes(link->conn, link->out.chunk, link->out.sent, link->out.at - link->out.sent);
-    link->out.sent = link->out.at;
-}
-
 static void chunk_renew(struct cql_chunk_end *end, struct cql_link *link, size_t bytes)
 {
     if (link != NULL)
-        link_flush(link);
+        cql_framing_flush(link);
     mr_bytes_unref(end->chunk);
     end->chunk = mr_bytes_new(bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES);
     end->at = end->sent = 0;
@@ -595,11 +564,12 @@ static void prepared_told(struct cql_prepared *prepared, mr_err err)
     cql_client_pump(client);
 }
 
-/* A PREPARED body, after its kind (section 4.2.5.4). */
-static mr_err prepared_read(struct cql_prepared *prepared, struct mr_in *in)
+/* A PREPARED body, after its kind (section 4.2.5.4); version 5's has another id. */
+static mr_err prepared_read(struct cql_prepared *prepared, struct mr_in *in, bool segmented)
 {
     struct cql_metadata variables, columns;
     mr_str id = cql_read_short_bytes(in);
+    mr_str columns_id = segmented ? cql_read_short_bytes(in) : MR_STR_NULL;
     mr_arena_reset(&prepared->client->arena);
     cql_metadata_read(in, &prepared->client->arena, true, &variables);
     cql_metadata_read(in, &prepared->client->arena, false, &columns);
@@ -629,6 +599,8 @@ static mr_err prepared_read(struct cql_prepared *prepared, struct mr_in *in)
     }
     if (!mr_str_equal(prepared->id, id))
         prepared->id = mr_arena_str(&prepared->arena, id);
+    if (columns_id.length > 0 && !mr_str_equal(prepared->columns_id, columns_id))
+        prepared->columns_id = mr_arena_str(&prepared->arena, columns_id);
     return MR_OK;
 }
 
@@ -710,7 +682,7 @@ static mr_err call_result(struct cql_link *link, struct cql_call *call, struct m
     }
     struct cql_prepared *prepared = call->prepared;
     mr_err err = result.kind == CQL_RESULT_PREPARED
-                     ? prepared_read(prepared, in)
+                     ? prepared_read(prepared, in, link->segmented)
                      : mr_fail(MR_CORRUPT, "the CQL server's answer to PREPARE is of kind %d",
                                (int)result.kind);
     call->done = prepare_failed;
@@ -769,7 +741,8 @@ static mr_err answer(struct cql_link *link, const struct cql_header *header, str
 static void startup_send(struct cql_link *link)
 {
     struct mr_buf *out = net_out(link->conn);
-    size_t begin = cql_frame_begin(out, CQL_VERSION, 0, 0, CQL_OPCODE_STARTUP);
+    size_t begin = cql_frame_begin(out, link->node->old ? CQL_VERSION : CQL_VERSION_5, 0, 0,
+                                   CQL_OPCODE_STARTUP);
     mr_buf_be16(out, link->client->options.lz4 ? 4 : 3);
     if (link->client->options.lz4) {
         cql_write_string(out, MR_STR("COMPRESSION"));
@@ -789,7 +762,7 @@ static mr_err credentials_send(struct cql_link *link)
 {
     const struct cql_client *client = link->client;
     const struct net_address *address = cql_client_link_address(link);
-    struct mr_buf token = {0};
+    struct mr_buf token = {0}, frame = {0};
     if (client->user == NULL)
         return mr_fail(MR_AUTH, "the CQL server at %s:%u asks for a user and a password",
                        address->host, address->port);
@@ -797,11 +770,13 @@ static mr_err credentials_send(struct cql_link *link)
     mr_buf_cstr(&token, client->user);
     mr_buf_u8(&token, 0);
     mr_buf_cstr(&token, client->password == NULL ? "" : client->password);
-    struct mr_buf *out = net_out(link->conn);
-    size_t begin = cql_frame_begin(out, CQL_VERSION, 0, 0, CQL_OPCODE_AUTH_RESPONSE);
-    cql_write_value(out, cql_value_of(token.data, token.length));
-    cql_frame_end(out, begin);
+    size_t begin = cql_frame_begin(&frame, link->segmented ? CQL_VERSION_5 : CQL_VERSION, 0, 0,
+                                   CQL_OPCODE_AUTH_RESPONSE);
+    cql_write_value(&frame, cql_value_of(token.data, token.length));
+    cql_frame_end(&frame, begin);
+    cql_framing_send(link, mr_buf_as_str(&frame));
     mr_buf_fini(&token);
+    mr_buf_fini(&frame);
     return MR_OK;
 }
 
@@ -826,12 +801,19 @@ static mr_err handshake(struct cql_link *link, const struct cql_header *header, 
     switch ((enum cql_opcode)header->opcode) {
     case CQL_OPCODE_READY:
     case CQL_OPCODE_AUTH_SUCCESS:
+        link->segmented = !link->node->old;
         link_open(link);
         return MR_OK;
     case CQL_OPCODE_AUTHENTICATE:
+        link->segmented = !link->node->old;
         return credentials_send(link);
     case CQL_OPCODE_ERROR: {
         unsigned code = mr_in_be32(in);
+        if (code == CQL_ERROR_PROTOCOL && !link->node->old && !link->segmented) {
+            link->node->old = link->stepping_down = true;
+            net_abort(link->conn);
+            return MR_OK;
+        }
         return error_of(link, code, cql_read_string(in));
     }
     case CQL_OPCODE_STARTUP:
@@ -868,46 +850,26 @@ static void link_opened(struct net_conn *conn)
 
 static mr_err link_frame(struct net_conn *conn, mr_str seen, size_t *total)
 {
-    mr_assert(conn != NULL);
-    if (seen.length < CQL_HEADER_BYTES) {
-        *total = 0;
-        return MR_OK;
-    }
-    struct mr_in in = mr_in_str(seen);
-    struct cql_header header;
-    cql_header_read(&in, &header);
-    if (header.length > MR_LIMIT_FRAME_BYTES)
-        return mr_fail(MR_LIMIT, "a CQL answer: at most %d bytes, it has %u", MR_LIMIT_FRAME_BYTES,
-                       header.length);
-    *total = CQL_HEADER_BYTES + (size_t)header.length;
-    return MR_OK;
+    const struct cql_link *link = net_context(conn);
+    *total = seen.length;
+    return link == NULL ? MR_OK : cql_framing_length(link, seen, total);
 }
 
-static mr_err link_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
+static mr_err link_told(struct cql_link *link, const struct cql_header *header, struct mr_in *body)
+{
+    extras_skip(body, header->flags);
+    return link->state == CQL_LINK_OPEN ? answer(link, header, body)
+                                        : handshake(link, header, body);
+}
+
+static mr_err link_message(struct net_conn *conn, struct mr_bytes *owner, mr_str message)
 {
     struct cql_link *link = net_context(conn);
-    struct mr_in in = mr_in_str(frame);
-    struct cql_header header;
     mr_assert(owner != NULL);
     if (link == NULL)
         return MR_OK;
     link->heard_us = mr_loop_now_us(link->client->loop);
-    cql_header_read(&in, &header);
-    bool packed = (header.flags & CQL_FRAME_COMPRESSED) != 0;
-    if ((header.version & CQL_DIRECTION) == 0 || (packed && !link->client->options.lz4))
-        return mr_fail(MR_CORRUPT, "what answers at %s:%u does not speak CQL's native protocol",
-                       cql_client_link_address(link)->host, cql_client_link_address(link)->port);
-    if (packed) {
-        struct mr_buf *plain = &link->client->plain;
-        mr_buf_clear(plain);
-        mr_err err = cql_lz4_unpack(plain, mr_str_of(in.at, mr_in_left(&in)), MR_LIMIT_FRAME_BYTES);
-        if (err != MR_OK)
-            return err;
-        in = mr_in_str(mr_buf_as_str(plain));
-    }
-    extras_skip(&in, header.flags);
-    return link->state == CQL_LINK_OPEN ? answer(link, &header, &in)
-                                        : handshake(link, &header, &in);
+    return cql_framing_message(conn, link, message, link_told);
 }
 
 static void link_rest(struct cql_link *link)
@@ -945,6 +907,15 @@ static void link_closed(struct net_conn *conn, mr_err why)
         return; /* the link has been freed */
     struct cql_client *client = link->client;
     struct cql_call_list lost = link->sent;
+    link->segmented = false;
+    mr_buf_clear(&link->partial);
+    if (link->stepping_down) {
+        link->stepping_down = false;
+        link->conn = NULL;
+        link->state = CQL_LINK_RESTING;
+        mr_timer_start(client->loop, &link->timer, 0);
+        return;
+    }
     if (why == MR_CANCELLED)
         why = mr_fail(MR_TIMEOUT, "no answer from %s:%u in %lld ms",
                       cql_client_link_address(link)->host, cql_client_link_address(link)->port,
@@ -1031,6 +1002,7 @@ void cql_client_links_free(struct cql_node *node)
                                      node->address.host, node->address.port));
         lost_end(client, link, lost);
         mr_bytes_unref(link->out.chunk);
+        mr_buf_fini(&link->partial);
         mr_free(link);
     }
     node->link_count = 0;
@@ -1072,7 +1044,7 @@ static void client_turn_end(struct mr_task *task)
     }
     for (size_t n = 0; n <= client->nodes.count; n++)
         for (size_t i = 0; i < node_at(client, n)->link_count; i++)
-            link_flush(node_at(client, n)->links[i]);
+            cql_framing_flush(node_at(client, n)->links[i]);
     if (client->room_wanted && client->bytes_pending <= client->options.bytes_max / 2) {
         client->room_wanted = false;
         if (client->options.room != NULL)
@@ -1245,6 +1217,7 @@ void cql_client_free(struct cql_client *client)
     mr_bytes_unref(client->waiting_end.chunk);
     mr_arena_fini(&client->arena);
     mr_buf_fini(&client->plain);
+    mr_buf_fini(&client->frames);
     mr_buf_fini(&client->scratch);
     mr_buf_fini(&client->key);
     net_tls_free(client->tls);

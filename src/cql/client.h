@@ -1,5 +1,5 @@
-/* cql/client.h: a client of any CQL server or cluster (native protocol v4) on a loop: it finds the nodes,
- * sends a prepared statement to the node that has its row, gives each node as many requests at once as it
+/* cql/client.h: a client of any CQL server or cluster (native protocol v5, or v4 where that is all) on a
+ * loop: it finds the nodes,
  * answers in time, and repeats what may be repeated, with back-off.
  * Everything is called on the loop's own thread; a `done` never comes from inside the call that asked. */
 #ifndef CQL_CLIENT_H

@@ -9,6 +9,12 @@
 
 /* ---- a server that does what it is told ---- */
 
+static uint8_t server_version = CQL_VERSION_5; /* it speaks at most this */
+static bool server_lz4, damages; /* the second: a bit of each segment flips on the way */
+static uint32_t rows_total = 3;
+static struct mr_buf reply_frame;
+static const char columns_id[] = "COLUMNS-ID-16-by";
+
 static struct mr_loop *loop;
 static struct net_listener *listener;
 static struct cql_client *client;
@@ -30,7 +36,8 @@ static mr_err server_frame(struct net_conn *conn, mr_str seen, size_t *total)
 {
     struct mr_in in = mr_in_str(seen);
     struct cql_header header;
-    expect(conn != NULL);
+    if (net_context(conn) != NULL) /* segments, after the handshake's first answer */
+        return cql_segment_length(seen, server_lz4, total);
     *total = 0;
     if (seen.length < CQL_HEADER_BYTES)
         return MR_OK;
@@ -39,26 +46,50 @@ static mr_err server_frame(struct net_conn *conn, mr_str seen, size_t *total)
     return MR_OK;
 }
 
+static size_t reply_begin(uint8_t flags, int16_t stream, enum cql_opcode opcode)
+{
+    mr_buf_clear(&reply_frame);
+    return cql_frame_begin(&reply_frame, server_version | CQL_DIRECTION, flags, stream, opcode);
+}
+
+static void reply_end(struct net_conn *conn, size_t begin)
+{
+    cql_frame_end(&reply_frame, begin);
+    mr_str left = mr_buf_as_str(&reply_frame);
+    struct mr_buf *out = net_out(conn);
+    if (net_context(conn) == NULL) {
+        net_send(conn, left.data, left.length);
+        return;
+    }
+    bool whole = left.length <= CQL_SEGMENT_PAYLOAD_MAX;
+    while (left.length > 0) {
+        size_t part = whole ? left.length : left.length < 100000 ? left.length : 100000;
+        cql_segment_write(out, mr_str_of(left.data, part), whole, server_lz4);
+        left = mr_str_of(left.data + part, left.length - part);
+    }
+    if (damages)
+        out->data[out->length - 6] ^= 1;
+}
+
 static void reply_error(struct net_conn *conn, int16_t stream, unsigned code, const char *text)
 {
-    struct mr_buf *out = net_out(conn);
-    size_t begin = cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, 0, stream, CQL_OPCODE_ERROR);
+    struct mr_buf *out = &reply_frame;
+    size_t begin = reply_begin(0, stream, CQL_OPCODE_ERROR);
     mr_buf_be32(out, code);
     cql_write_string(out, mr_str_from(text));
     if (code == CQL_ERROR_UNPREPARED)
         cql_write_short_bytes(out, mr_str_of(prepared_id, 16));
-    cql_frame_end(out, begin);
+    reply_end(conn, begin);
 }
 
 static void reply_void(struct net_conn *conn, int16_t stream)
 {
-    struct mr_buf *out = net_out(conn);
-    size_t begin = cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, CQL_FRAME_WARNING, stream,
-                                   CQL_OPCODE_RESULT);
+    struct mr_buf *out = &reply_frame;
+    size_t begin = reply_begin(CQL_FRAME_WARNING, stream, CQL_OPCODE_RESULT);
     mr_buf_be16(out, 1); /* a warning, which the client reads past */
     cql_write_string(out, MR_STR("careful"));
     mr_buf_be32(out, CQL_RESULT_VOID);
-    cql_frame_end(out, begin);
+    reply_end(conn, begin);
 }
 
 /* lz4: what the server has been sent so, and whether it answers rows so. */
@@ -72,7 +103,7 @@ static void pack_frame(struct mr_buf *out, size_t begin, int16_t stream)
                             out->length - begin - CQL_HEADER_BYTES);
     char *copy = mr_copy_cstr(body);
     out->length = begin;
-    begin = cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, CQL_FRAME_COMPRESSED, stream,
+    begin = cql_frame_begin(out, server_version | CQL_DIRECTION, CQL_FRAME_COMPRESSED, stream,
                             CQL_OPCODE_RESULT);
     cql_lz4_pack(out, mr_str_of(copy, body.length));
     cql_frame_end(out, begin);
@@ -85,18 +116,19 @@ static void reply_rows(struct net_conn *conn, int16_t stream)
                                       cql_type_scalar(CQL_TYPE_INT)};
     struct cql_metadata metadata = {
         .column_count = 1, .columns = &column, .paging_state = cql_value_of("more", 4)};
-    struct mr_buf *out = net_out(conn);
-    size_t begin = cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, 0, stream, CQL_OPCODE_RESULT);
+    struct mr_buf *out = &reply_frame;
+    size_t begin = reply_begin(0, stream, CQL_OPCODE_RESULT);
     mr_buf_be32(out, CQL_RESULT_ROWS);
     cql_metadata_write(out, &metadata, false);
-    mr_buf_be32(out, 3);
-    for (uint32_t i = 0; i < 3; i++) {
+    mr_buf_be32(out, rows_total);
+    for (uint32_t i = 0; i < rows_total; i++) {
         uint32_t value = htobe32(i * 7);
         cql_write_value(out, cql_value_of(&value, 4));
     }
     cql_frame_end(out, begin);
-    if (packs)
+    if (packs && net_context(conn) == NULL)
         pack_frame(out, begin, stream);
+    reply_end(conn, begin);
 }
 
 static void reply_prepared(struct net_conn *conn, int16_t stream)
@@ -112,34 +144,56 @@ static void reply_prepared(struct net_conn *conn, int16_t stream)
                                      .paging_state = CQL_VALUE_NULL};
     variables.flags = hides_columns ? CQL_ROWS_NO_METADATA : 0;
     struct cql_metadata none = {.flags = CQL_ROWS_NO_METADATA, .paging_state = CQL_VALUE_NULL};
-    struct mr_buf *out = net_out(conn);
-    size_t begin = cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, 0, stream, CQL_OPCODE_RESULT);
+    struct mr_buf *out = &reply_frame;
+    size_t begin = reply_begin(0, stream, CQL_OPCODE_RESULT);
     mr_buf_be32(out, CQL_RESULT_PREPARED);
     cql_write_short_bytes(out, mr_str_of(prepared_id, 16));
+    if (server_version == CQL_VERSION_5)
+        cql_write_short_bytes(out, mr_str_of(columns_id, 16));
     cql_metadata_write(out, &variables, true);
     cql_metadata_write(out, &none, false);
-    cql_frame_end(out, begin);
+    reply_end(conn, begin);
 }
 
 static void reply_plain(struct net_conn *conn, int16_t stream, enum cql_opcode opcode,
                         const char *text)
 {
-    struct mr_buf *out = net_out(conn);
-    size_t begin = cql_frame_begin(out, CQL_VERSION | CQL_DIRECTION, 0, stream, opcode);
+    struct mr_buf *out = &reply_frame;
+    size_t begin = reply_begin(0, stream, opcode);
     if (text != NULL)
         cql_write_string(out, mr_str_from(text));
     if (opcode == CQL_OPCODE_AUTH_SUCCESS)
         cql_write_value(out, CQL_VALUE_NULL);
-    cql_frame_end(out, begin);
+    reply_end(conn, begin);
+}
+
+/* The body of a QUERY or EXECUTE in version 4's words, which the stories read. */
+static void body_keep(const struct cql_header *header, struct mr_in in)
+{
+    struct mr_buf body = {0};
+    if (server_version == CQL_VERSION_5) {
+        if (header->opcode == CQL_OPCODE_QUERY) {
+            cql_write_long_string(&body, cql_read_long_string(&in));
+        } else {
+            cql_write_short_bytes(&body, cql_read_short_bytes(&in));
+            expect_str(cql_read_short_bytes(&in), mr_str_of(columns_id, 16));
+        }
+        mr_buf_be16(&body, mr_in_be16(&in));
+        uint32_t flags = mr_in_be32(&in);
+        expect(flags < 256);
+        mr_buf_u8(&body, (uint8_t)flags);
+    }
+    mr_buf_str(&body, mr_str_of(in.at, mr_in_left(&in)));
+    expect_int(in.err, MR_OK);
+    mr_free((char *)(uintptr_t)last_body.data);
+    last_body = mr_buf_as_str(&body);
 }
 
 static void serve_statement(struct net_conn *conn, const struct cql_header *header,
                             struct mr_in *in)
 {
-    mr_str body = mr_str_of(in->at, mr_in_left(in));
     executes++;
-    mr_free((char *)(uintptr_t)last_body.data);
-    last_body = mr_str_of(mr_copy_cstr(body), body.length);
+    body_keep(header, *in);
     if (mute)
         return;
     if (closes) {
@@ -164,13 +218,29 @@ static void serve_system(struct net_conn *conn, int16_t stream)
         reply_error(conn, stream, CQL_ERROR_INVALID, "no such table");
 }
 
-static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
+static void serve_startup(struct net_conn *conn, const struct cql_header *header)
+{
+    if (header->version > server_version) {
+        reply_error(conn, header->stream, CQL_ERROR_PROTOCOL, "at most version 4");
+        return;
+    }
+    startups++;
+    if (mute)
+        return;
+    if (wants_password)
+        reply_plain(conn, header->stream, CQL_OPCODE_AUTHENTICATE, "PasswordAuthenticator");
+    else
+        reply_plain(conn, header->stream, CQL_OPCODE_READY, NULL);
+    if (server_version == CQL_VERSION_5)
+        net_context_set(conn, &server_version);
+}
+
+static mr_err serve_frame(struct net_conn *conn, mr_str frame)
 {
     struct mr_in in = mr_in_str(frame);
     struct cql_header header;
-    expect(owner != NULL);
     cql_header_read(&in, &header);
-    expect_int(header.version, 4);
+    expect(header.version == server_version || header.opcode == CQL_OPCODE_STARTUP);
     static struct mr_buf plain;
     if ((header.flags & CQL_FRAME_COMPRESSED) != 0) {
         packed_requests++;
@@ -180,11 +250,7 @@ static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_s
     }
     switch (header.opcode) {
     case CQL_OPCODE_STARTUP:
-        startups++;
-        if (!mute && wants_password)
-            reply_plain(conn, header.stream, CQL_OPCODE_AUTHENTICATE, "PasswordAuthenticator");
-        else if (!mute)
-            reply_plain(conn, header.stream, CQL_OPCODE_READY, NULL);
+        serve_startup(conn, &header);
         break;
     case CQL_OPCODE_AUTH_RESPONSE:
         if (mr_str_equal(cql_value_str(cql_read_value(&in)), MR_STR("\0ann\0secret")))
@@ -210,6 +276,39 @@ static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_s
         else
             serve_statement(conn, &header, &in);
     }
+    return MR_OK;
+}
+
+static int segments, frames_told;
+
+static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_str message)
+{
+    static struct mr_buf plain, partial;
+    bool whole = true;
+    mr_str payload = message;
+    expect(owner != NULL);
+    if (net_context(conn) == NULL)
+        return serve_frame(conn, message);
+    segments++;
+    expect_ok(cql_segment_read(message, server_lz4, &plain, &payload, &whole));
+    if (!whole) {
+        mr_buf_str(&partial, payload);
+        payload = mr_buf_as_str(&partial);
+    }
+    while (payload.length > 0) {
+        struct mr_in in = mr_in_str(payload);
+        struct cql_header header;
+        cql_header_read(&in, &header);
+        size_t length = CQL_HEADER_BYTES + (size_t)header.length;
+        if (payload.length < length) {
+            expect(!whole);
+            return MR_OK;
+        }
+        frames_told++;
+        serve_frame(conn, mr_str_of(payload.data, length));
+        payload = mr_str_of(payload.data + length, payload.length - length);
+    }
+    mr_buf_clear(&partial);
     return MR_OK;
 }
 
@@ -541,6 +640,7 @@ STORY("large bodies go packed both ways when that was agreed on, small ones neve
     memset(text + 12, 'x', sizeof text - 13);
     packs = true;
     packed_requests = 0;
+    server_version = CQL_VERSION; /* version 5 packs segments, not bodies */
     given_client((struct cql_client_options){.lz4 = true});
     cql_client_query(client, MR_STR("SELECT 1"), NULL, on_done, &outcome);
     wait_for(&outcome);
@@ -559,6 +659,74 @@ STORY("large bodies go packed both ways when that was agreed on, small ones neve
     expect(outcome.err != MR_OK);
     ends();
     packs = false;
+    server_version = CQL_VERSION_5;
+}
+
+STORY("a server of version 4 is asked again in its own version, and that is no trouble")
+{
+    struct outcome outcome = {0};
+    server_version = CQL_VERSION;
+    startups = 0;
+    given_client((struct cql_client_options){0});
+    cql_client_query(client, MR_STR("SELECT 1"), NULL, on_done, &outcome);
+    wait_for(&outcome);
+    expect_int(outcome.sum, 21);
+    struct cql_prepared *prepared = given_statement();
+    expect_int(executes_one(prepared, CQL_TIMESTAMP).err, MR_OK);
+    expect_int(startups, 1);
+    ends();
+    server_version = CQL_VERSION_5;
+}
+
+STORY("frames share segments, and a frame that is too long for one goes in several, both ways")
+{
+    for (int lz4 = 0; lz4 < 2; lz4++) {
+        struct cql_group group = {.done = group_end};
+        struct outcome outcome = {0};
+        server_lz4 = lz4 == 1;
+        given_client((struct cql_client_options){.lz4 = server_lz4});
+        struct cql_prepared *prepared = given_statement();
+        segments = frames_told = group_ends = 0;
+        for (uint32_t i = 0; i < 1000; i++) {
+            struct cql_request request = {.value_count = 2, .encode = encode_row, .row = &i};
+            group.pending++;
+            cql_client_execute(client, prepared, &request, cql_client_group_done, &group);
+        }
+        for (int i = 0; i < 20000 && group_ends == 0; i++)
+            mr_loop_turn(loop, 1000);
+        expect_int(group.err, MR_OK);
+        expect_int(frames_told, 1000);
+        expect(segments < 100);
+        char *large = mr_alloc_zero(1, 700000);
+        struct cql_value value = cql_value_of(large, 700000);
+        struct cql_request request = {.value_count = 1, .values = &value};
+        rows_total = 40000;
+        cql_client_query(client, MR_STR("A"), &request, on_done, &outcome);
+        wait_for(&outcome);
+        expect_int(outcome.err, MR_OK);
+        expect_int(outcome.rows, 40000);
+        expect_int(outcome.sum, 7LL * 39999 * 40000 / 2);
+        expect(last_body.length > 700000);
+        mr_free(large);
+        rows_total = 3;
+        ends();
+    }
+    server_lz4 = false;
+}
+
+STORY("a segment that was damaged on the way is never believed: the connection is opened anew")
+{
+    given_client((struct cql_client_options){0});
+    struct cql_prepared *prepared = given_statement();
+    startups = 0;
+    damages = true;
+    struct outcome outcome = executes_one(prepared, 0);
+    expect_int(outcome.err, MR_CLOSED);
+    expect(strstr(outcome.why, "does not match its checksum") != NULL);
+    damages = false;
+    expect_int(executes_one(prepared, CQL_RETRY).err, MR_OK);
+    expect_int(startups, 1);
+    ends();
 }
 
 STORY("a password is asked for, given, and refused")

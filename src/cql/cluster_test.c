@@ -206,8 +206,11 @@ static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_s
         registered++;
         cql_frame_end(net_out(conn), reply(conn, header.stream, CQL_OPCODE_READY));
         break;
-    case CQL_OPCODE_STARTUP:
-        cql_frame_end(net_out(conn), reply(conn, header.stream, CQL_OPCODE_READY));
+    case CQL_OPCODE_STARTUP: /* these servers are of version 4 */
+        if (header.version == CQL_VERSION)
+            cql_frame_end(net_out(conn), reply(conn, header.stream, CQL_OPCODE_READY));
+        else
+            reply_error(conn, header.stream, CQL_ERROR_PROTOCOL);
         break;
     case CQL_OPCODE_PREPARE:
         reply_prepared(conn, header.stream);
@@ -296,7 +299,7 @@ static struct cql_prepared *given_statement(void)
         size_t open = 0;
         for (size_t k = 0; k < client->nodes.count; k++)
             open += client->nodes.items[k]->links[0]->state == CQL_LINK_OPEN;
-        if (open >= listed - 1)
+        if (open >= listed)
             break;
         mr_loop_turn(loop, 1000);
     }

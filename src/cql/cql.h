@@ -1,6 +1,6 @@
 /* cql/cql.h: the words of the CQL native protocol, version 4: tables, frames, primitives, types and
- * column metadata. What both a server and a client need, and no policy of either.
- * Source: native_protocol_v4.spec; section numbers below are its. */
+ * column metadata, and version 5's segments. What both a server and a client need, and no policy of either.
+ * Source: native_protocol_v4.spec, whose section numbers stand below, and native_protocol_v5.spec. */
 #ifndef CQL_CQL_H
 #define CQL_CQL_H
 
@@ -31,7 +31,8 @@ bool cql_consistency_find(mr_str name, enum cql_consistency *out);
 
 /* ---- frames (section 2) ---- */
 enum {
-    CQL_VERSION = 4,      /* the version that we speak */
+    CQL_VERSION = 4,      /* what both sides speak, and how a request is encoded at first */
+    CQL_VERSION_5 = 5,    /* the client's, where the server has it */
     CQL_DIRECTION = 0x80, /* set in the version byte of a response */
     CQL_HEADER_BYTES = 9,
     CQL_FRAME_BYTES_MAX = 268435456, /* section 2.5: 256 MB */
@@ -58,6 +59,19 @@ void cql_frame_end(struct mr_buf *out, size_t begin); /* patches the length */
  * Errors of unpack: MR_CORRUPT; MR_LIMIT when the plain length passes `bytes_max`. */
 void cql_lz4_pack(struct mr_buf *out, mr_str body);
 mr_err cql_lz4_unpack(struct mr_buf *out, mr_str body, size_t bytes_max);
+
+/* ---- segments (version 5, section 2.2): what frames travel in after the handshake ---- */
+enum { CQL_SEGMENT_PAYLOAD_MAX = 131071 };
+/* `whole`: the payload is whole frames; otherwise it is a part of one. With `lz4` the payload goes as one
+ * LZ4 block where that is shorter; both ends must have agreed on it. */
+void cql_segment_write(struct mr_buf *out, mr_str payload, bool whole, bool lz4);
+/* The bytes of the segment that begins at `seen`; *total 0: more are needed to know. MR_CORRUPT: its
+ * header fails its CRC. */
+mr_err cql_segment_length(mr_str seen, bool lz4, size_t *total);
+/* The payload of one segment, a view into it or into `plain`, which is cleared. MR_CORRUPT: it fails its
+ * CRC, or does not unpack. */
+mr_err cql_segment_read(mr_str segment, bool lz4, struct mr_buf *plain, mr_str *payload,
+                        bool *whole);
 
 /* ---- primitives (section 3); readers are sticky and give views into the frame ---- */
 /* A [value] or [bytes]: length -1 is null, -2 not set (bound values of v4 only). */
@@ -158,6 +172,7 @@ enum cql_rows_flag {
     CQL_ROWS_GLOBAL_TABLE = 0x01,
     CQL_ROWS_MORE_PAGES = 0x02,
     CQL_ROWS_NO_METADATA = 0x04,
+    CQL_ROWS_METADATA_CHANGED = 0x08, /* version 5: the new metadata's id is read past */
 };
 enum cql_result_kind {
     CQL_RESULT_VOID = 1,

@@ -84,6 +84,8 @@ void cql_metadata_read(struct mr_in *in, struct mr_arena *arena, bool prepared,
     }
     if (!prepared && (out->flags & CQL_ROWS_MORE_PAGES))
         out->paging_state = cql_read_value(in);
+    if (!prepared && (out->flags & CQL_ROWS_METADATA_CHANGED))
+        cql_read_short_bytes(in);
     if (!(out->flags & CQL_ROWS_NO_METADATA))
         read_columns(in, arena, out);
     if (in->err != MR_OK)

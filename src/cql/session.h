@@ -58,7 +58,10 @@ struct cql_link {
     enum cql_link_state state;
     struct mr_timer timer;
     int64_t backoff_ms, heard_us;
-    size_t address_at; /* of a contact link, in client->addresses */
+    size_t address_at;     /* of a contact link, in client->addresses */
+    bool segmented;        /* version 5, after the handshake's first answer */
+    bool stepping_down;    /* is closed to come again with version 4 */
+    struct mr_buf partial; /* the parts so far of a frame that came in several segments */
     struct cql_chunk_end out;
     struct cql_call *streams[CQL_STREAMS];
     int16_t free_streams[CQL_STREAMS];
@@ -74,6 +77,7 @@ struct cql_node {
     int64_t shrunk_us;
     bool listed;     /* in the latest news of the cluster */
     bool complained; /* its trouble is in the log already */
+    bool old;        /* speaks version 4 at most */
 };
 struct cql_prepare_wait {
     cql_prepare_done *done;
@@ -82,6 +86,7 @@ struct cql_prepare_wait {
 struct cql_prepared {
     struct cql_client *client;
     mr_str statement, id; /* id empty: not prepared yet */
+    mr_str columns_id;    /* of the result's metadata; empty: no node of version 5 has told it */
     struct mr_arena arena;
     struct cql_metadata variables;
     bool asking;
@@ -106,8 +111,9 @@ struct cql_refusal;
 struct cql_client {
     struct mr_loop *loop;
     struct cql_client_options options;
-    struct net_tls *tls; /* NULL: plain TCP */
-    struct mr_buf plain; /* the answer that came compressed */
+    struct net_tls *tls;  /* NULL: plain TCP */
+    struct mr_buf plain;  /* the answer that came compressed */
+    struct mr_buf frames; /* a segment's, on their way out */
     char *user, *password;
     struct net_address addresses[CQL_LINKS_MAX];
     size_t address_count;
@@ -148,6 +154,17 @@ void cql_client_links_new(struct cql_client *client, struct cql_node *node, size
 void cql_client_links_free(struct cql_node *node);
 /* Where a link is connected, or tries to be. */
 const struct net_address *cql_client_link_address(const struct cql_link *link);
+
+/* ---- framing.c ---- */
+void cql_framing_flush(struct cql_link *link); /* gives what is encoded to the connection */
+/* A frame of the handshake, in the link's version. */
+void cql_framing_send(struct cql_link *link, mr_str frame);
+/* net_handler's `frame` and `message`: `told` has each frame, its body plain. */
+typedef mr_err cql_framing_told(struct cql_link *link, const struct cql_header *header,
+                                struct mr_in *body);
+mr_err cql_framing_length(const struct cql_link *link, mr_str seen, size_t *total);
+mr_err cql_framing_message(struct net_conn *conn, struct cql_link *link, mr_str message,
+                           cql_framing_told *told);
 
 /* ---- topology.c ---- */
 /* A link that may have the call: nearest to its row first. NULL: none has room. */

@@ -43,6 +43,9 @@ def test_it_writes_where_the_keyspace_and_the_table_are_already(cassandra, run_u
     pipeline = run_users({"cassandra": cassandra.address}).wait_ready(120)
     grows(pipeline)
     assert session.execute("SELECT count(*) FROM spark_streams.created_users").one()[0] >= 50
+    ours = [client.protocol_version for client in session.execute("SELECT * FROM system_views.clients")
+            if client.driver_name == "millrace"]
+    assert ours and set(ours) == {5}, ours                      # segments with checksums, as the newest drivers speak
     cluster.shutdown()
 
 
