@@ -101,10 +101,13 @@ class Pipeline(Millrace):
 
     def tables(self):
         """A session of the Python driver with whoever serves the tables, and its cluster to shut down."""
+        from cassandra import ConsistencyLevel
         from cassandra.cluster import Cluster
         hosts = [address.rsplit(":", 1) for address in self.address("cassandra").split(",")]
         cluster = Cluster([host for host, _ in hosts], port=int(hosts[0][1]))
-        return cluster.connect(), cluster
+        session = cluster.connect()
+        session.default_consistency_level = ConsistencyLevel.LOCAL_QUORUM    # one node alone may have been away
+        return session, cluster
 
     def url(self, path="/"):
         return f"http://{self.address('console')}{path}"
@@ -114,7 +117,10 @@ class Pipeline(Millrace):
             if self.process.poll() is not None:
                 raise SystemExit(f"ended with {self.process.returncode}: {self.text}")
             return requests.get(self.url("/health"), timeout=2).status_code == 200
-        wait_for(ready, seconds)
+        try:
+            wait_for(ready, seconds)
+        except AssertionError as trouble:
+            raise AssertionError(f"{trouble}; it says {self.text[-3000:]}") from trouble
         return self
 
     def status(self):

@@ -1,6 +1,5 @@
 /* up/probe.c: small questions to systems that run already. `check` tries every connection of the files
- * that is not embedded, all at once: signs in, asks, and tells what answered or why not. `status` asks the
- * millrace of this machine.
+ * that is not embedded, all at once: signs in, asks, and tells what answered or why not.
  *
  *   begun --answer or trouble--> ended;  begun --PATIENCE_US--> ended (MR_TIMEOUT) */
 #include "kafka/kafka.h"
@@ -293,45 +292,4 @@ size_t up_probe_connections(struct up *up)
     }
     probes_close(&probes);
     return failed;
-}
-
-/* ---- status: asks the one that runs here ---- */
-
-struct question {
-    struct mr_loop *loop;
-    int status;
-};
-
-static void status_answered(void *context, mr_err err, const struct http_response *response)
-{
-    struct question *question = context;
-    question->status = err == MR_OK && response->status == 200 ? 0 : 1;
-    if (err == MR_OK)
-        fwrite(response->body->data, 1, response->body->length, stdout);
-    else
-        fprintf(stderr, "millrace status: nothing runs here (%s); `millrace up FILE` starts it\n",
-                mr_why());
-    mr_loop_stop(question->loop);
-}
-
-int up_command_status(int argc, char **argv)
-{
-    struct up_options options;
-    struct question question = {.loop = mr_loop_new("status", NULL)};
-    char url[64];
-    uint16_t port;
-    int status = up_options_read("status", argc, argv, &options);
-    if (status >= 0)
-        return status;
-    if (up_options_port(&options, UP_PORT_CONSOLE, false, &port) != MR_OK) {
-        fprintf(stderr, "millrace status: %s\n", mr_why());
-        return 2;
-    }
-    snprintf(url, sizeof url, "http://127.0.0.1:%u/status.txt", port);
-    struct http_client *http = http_client_new(question.loop);
-    struct http_request request = {.url = url, .timeout_ms = 4500};
-    http_start(http, &request, status_answered, &question);
-    mr_loop_run(question.loop);
-    http_client_free(http);
-    return question.status;
 }

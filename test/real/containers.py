@@ -17,11 +17,17 @@ BASE = "localhost/millrace-base:12"
 
 
 def missing():
-    """Why no container can be run here; None: nothing."""
+    """Why no image can be made here; None: nothing."""
     if os.geteuid() != 0:
         return "making a base image needs root"
     absent = [name for name in NEEDED if shutil.which(name) is None and not pathlib.Path(f"/usr/sbin/{name}").exists()]
     return f"{', '.join(absent)} not installed" if absent else None
+
+
+def forbidden(engine):
+    """Why this machine runs no container, as one inside another container that may not; None: it does."""
+    done = engine.run("podman", "run", "--rm", "--pull=never", "--network", "none", BASE, "true", check=False, seconds=120)
+    return None if done.returncode == 0 else f"podman runs no container here: {done.stderr.strip()[-300:]}"
 
 
 def mirror():

@@ -8,6 +8,7 @@ import pytest
 import requests
 import yaml
 from cassandra.cluster import Cluster
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 import containers
@@ -23,8 +24,13 @@ def engine(tmp_path_factory):
     if why:
         pytest.skip(why)
     one = containers.Engine(open_folder(tmp_path_factory.mktemp("engine")))
-    yield one
-    one.end()
+    try:
+        why = containers.forbidden(one)
+        if why:
+            pytest.skip(why)
+        yield one
+    finally:
+        one.end()
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +124,9 @@ def test_the_whole_pipeline_runs_in_one_container_and_goes_on_where_it_stopped(e
 
 def test_other_containers_reach_the_log_by_its_second_port(engine, image):
     engine.run("podman", "network", "create", "inside")
-    log = Container(engine, image, "log", {}, "broker", "--advertise", "localhost", "--inside-port", "29092",
-                    options=("--network", "inside"))
+    offset = free_offset()
+    log = Container(engine, image, "log", {9092: 9092 + offset}, "broker", "--advertise", f"127.0.0.1:{9092 + offset}",
+                    "--inside-port", "29092", options=("--network", "inside"))
     try:
         def told(port):
             done = engine.run("podman", "run", "--rm", "--pull=never", "--network", "inside", image, "topic", "--create",
@@ -127,17 +134,37 @@ def test_other_containers_reach_the_log_by_its_second_port(engine, image):
                               "--bootstrap-server", f"log:{port}", check=False, seconds=90)
             return done.stdout
         wait_for(lambda: "Created topic t29092." in told(29092), 60)
+        assert log.healthy(), "a part alone is well when it answers"
+        here = f"127.0.0.1:{9092 + offset}"
+        producer = Producer({"bootstrap.servers": here})
+        producer.produce("t29092", b"from the host")
+        assert producer.flush(30) == 0
+        read = engine.run("podman", "run", "--rm", "--pull=never", "--network", "inside", image, "consume", "--topic", "t29092",
+                          "--from-beginning", "--max-messages", "1", "--bootstrap-server", "log:29092", seconds=90)
+        assert read.strip() == "from the host"
     finally:
         assert log.stop() == 0
 
 
-def test_the_slim_image_says_what_it_lacks_and_runs_with_a_postgresql_elsewhere(engine, slim):
-    offset = free_offset()
+def test_the_slim_image_says_what_it_lacks_and_runs_with_a_postgresql_elsewhere(engine, image, slim):
     alone = engine.run("podman", "run", "--rm", "--pull=never", *SAFE, slim, check=False, seconds=90)
     assert alone.returncode == 1 and "PostgreSQL" in alone.stderr + alone.stdout
-    log = Container(engine, slim, "slim", {9092: 9092 + offset}, "broker", "--advertise", f"127.0.0.1:{9092 + offset}")
-    wait_for(lambda: AdminClient({"bootstrap.servers": f"127.0.0.1:{9092 + offset}"}).list_topics(timeout=2), 30)
-    assert log.stop() == 0
+    offset = free_offset()
+    engine.run("podman", "network", "create", "apart")
+    # The server of the whole image, alone and open to its network, stands for any PostgreSQL elsewhere.
+    server = "/usr/lib/postgresql/15/bin"
+    engine.run("podman", "run", "-d", "--pull=never", "--name", "database", "--network", "apart", "--entrypoint", "bash", image,
+               "-c", f"{server}/initdb -D /data/elsewhere -U ann -A trust >/dev/null && echo 'host all,replication all all trust' "
+               f">>/data/elsewhere/pg_hba.conf && exec {server}/postgres -D /data/elsewhere -c wal_level=logical "
+               "-c listen_addresses=* -k /tmp")
+    one = Container(engine, slim, "slim", {9042: 9042 + offset}, "up", "/usr/share/millrace/pipelines/users.yaml",
+                    "--postgres", "postgres://ann@database:5432/postgres", options=("--network", "apart", "-v", "slim:/data"))
+    try:
+        wait_for(one.healthy, 90)
+        wait_for(lambda: count_of_users(9042 + offset) >= 50, 60)
+    finally:
+        print(one.logs())
+        assert one.stop() == 0
 
 
 def compose(engine, project, *arguments, **options):
