@@ -417,6 +417,11 @@ static const char *const connection_words[] = {
 #include "pipeline/connections.def"
 };
 
+static const char *const place_words[] = {
+#define PLACE(id, about) #id,
+#include "pipeline/connections.def"
+};
+
 enum pipeline_setting pipeline_setting_find(mr_str connection, mr_str name)
 {
     size_t i = 0;
@@ -487,6 +492,24 @@ static struct pipeline_connection connection(struct loader *loader, yaml_node_t 
     return one;
 }
 
+/* A connection that may only be embedded so far. */
+static bool is_place(struct loader *loader, yaml_node_t *key, yaml_node_t *value)
+{
+    struct pipeline_text name = text_of(loader, key);
+    size_t i = 0;
+    while (i < mr_count_of(place_words) && !mr_str_equal(name.text, mr_str_from(place_words[i])))
+        i++;
+    if (i == mr_count_of(place_words))
+        return false;
+    if (value->type != YAML_SCALAR_NODE ||
+        !mr_str_equal(expanded(loader, value).text, MR_STR("embedded")))
+        pipeline_mistake_add(loader->mistakes, place_of(value),
+                             "`%s` can only be `embedded`: a pipeline does not run on a %s "
+                             "elsewhere yet",
+                             place_words[i], place_words[i]);
+    return true;
+}
+
 static struct pipeline_connections connections(struct loader *loader, yaml_node_t *node)
 {
     struct pipeline_connections list = {NULL, 0};
@@ -496,8 +519,10 @@ static struct pipeline_connections connections(struct loader *loader, yaml_node_
     list.items = mr_arena_array(loader->arena, struct pipeline_connection, (size_t)(end - pair));
     for (; pair < end; pair++) {
         yaml_node_t *key = node_at(loader, pair->key);
-        if (wants(loader, key, YAML_SCALAR_NODE, "connections", "words as keys"))
-            list.items[list.count++] = connection(loader, key, node_at(loader, pair->value));
+        yaml_node_t *value = node_at(loader, pair->value);
+        if (wants(loader, key, YAML_SCALAR_NODE, "connections", "words as keys") &&
+            !is_place(loader, key, value))
+            list.items[list.count++] = connection(loader, key, value);
     }
     return list;
 }
@@ -1066,6 +1091,8 @@ static void print_connections(struct mr_buf *out)
     mr_buf_printf(                                                                           \
         out, "| `" #connection "` | `" #id "` | `" environment "` | %s%s%s | " about " |\n", \
         option == NULL ? "" : "`", option == NULL ? "" : option, option == NULL ? "" : "`");
+#define PLACE(id, about) \
+    mr_buf_cstr(out, "| `" #id "` | `address` | | | " about " Only `embedded` so far. |\n");
 #include "pipeline/connections.def"
 }
 

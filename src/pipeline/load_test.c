@@ -98,6 +98,19 @@ STORY("a connection is an address, or a map with an address and what signs in th
     pipeline_mistakes_fini(&mistakes);
     mr_arena_fini(&arena);
     expect_mistakes("pipeline: a\n"
+                    "connections: {spark: embedded, zookeeper: embedded}\n"
+                    "steps: {run: {run: ls}}\n",
+                    "");
+    expect_mistakes("pipeline: a\n"
+                    "connections:\n"
+                    "  spark: sc://cluster\n"
+                    "  zookeeper: {address: zk}\n"
+                    "steps: {run: {run: ls}}\n",
+                    "a.yaml:3:10: `spark` can only be `embedded`: a pipeline does not run on a "
+                    "spark elsewhere yet\n"
+                    "a.yaml:4:14: `zookeeper` can only be `embedded`: a pipeline does not run on a "
+                    "zookeeper elsewhere yet\n");
+    expect_mistakes("pipeline: a\n"
                     "connections:\n"
                     "  kafak: broker:9092\n"
                     "  postgres: {address: db, token: x}\n"
