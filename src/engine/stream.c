@@ -108,11 +108,11 @@ static void on_retry(struct mr_timer *timer)
     struct engine_stream *stream = mr_container(timer, struct engine_stream, retry);
     engine_stream_go(stream);
 }
-/* Trouble that no waiting ends: someone has to change something first. */
+/* Trouble that no waiting ends: the stream itself has to change first. A right or a password is given elsewhere,
+ * so that is waited for. */
 static bool is_final(mr_err err)
 {
-    return err == MR_INVALID || err == MR_UNSUPPORTED || err == MR_LIMIT || err == MR_DENIED ||
-           err == MR_AUTH || err == MR_CORRUPT;
+    return err == MR_INVALID || err == MR_UNSUPPORTED || err == MR_LIMIT || err == MR_CORRUPT;
 }
 /* A broker fences a producer whose transaction it has timed out, too: so the first time is tried again. */
 static bool is_taken_over(struct engine_stream *stream, mr_err err)

@@ -96,22 +96,35 @@ def test_a_broker_that_answers_nobody_for_a_while(kafka, run_flat_out):
     whole_at_the_end(pipeline)
 
 
-def test_a_right_that_is_missing_is_named_and_once_given_it_goes_on(kafka, run_users, source):
-    """The listener's user may do everything but write one topic."""
+def test_a_right_that_is_missing_or_taken_away_is_named_and_once_given_it_goes_on(kafka, run_flat_out):
+    """The listener's user may do everything but write one topic: from the start, and again in mid-stream."""
     admin = admin_of(kafka)
     rule = AclBinding(ResourceType.TOPIC, "users_created", ResourcePatternType.LITERAL, "User:ANONYMOUS", "*",
                       AclOperation.WRITE, AclPermissionType.DENY)
-    for future in admin.create_acls([rule]).values():
-        future.result()
-    try:
-        pipeline = run_users({"kafka": kafka.address})
-        wait_for(lambda: "users_created" in (pipeline.node("stream:users_created")["error"] or ""), 90)
-        assert "AUTHORIZATION" in pipeline.node("stream:users_created")["error"].upper()
-    finally:
+
+    def take_away():
+        for future in admin.create_acls([rule]).values():
+            future.result()
+
+    def give():
         rules = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY,
                                  AclPermissionType.ANY)
         for future in admin.delete_acls([rules]).values():
             future.result()
-    assert pipeline.stop() == 0
-    pipeline = pipeline.again().wait_ready(120)
-    wait_for(lambda: pipeline.counter("stream:users_created", "results") >= 50, 60)
+
+    def named():
+        error = pipeline.node("stream:users_created")["error"] or ""
+        return "users_created" in error and "AUTHORIZATION" in error.upper()
+
+    take_away()
+    try:
+        pipeline = run_flat_out({"kafka": kafka.address})
+        wait_for(named, 90)
+        give()
+        grows(pipeline, 1000)
+        take_away()
+        wait_for(named, 90)
+    finally:
+        give()
+    grows(pipeline, 1000)
+    whole_at_the_end(pipeline)
