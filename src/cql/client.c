@@ -672,7 +672,8 @@ static mr_err call_result(struct cql_link *link, struct cql_call *call, struct m
                         mr_fail(MR_CORRUPT, "a RESULT of the CQL server does not read"), NULL);
         return MR_CORRUPT;
     }
-    if (result.kind == CQL_RESULT_SCHEMA_CHANGE && client->nodes.count > 1) {
+    if (client->nodes.count > 1 &&
+        (result.kind == CQL_RESULT_SCHEMA_CHANGE || (call->flags & CQL_SCHEMA) != 0)) {
         cql_topology_agree(link, call);
         return MR_OK;
     }

@@ -59,6 +59,8 @@ typedef void cql_done(void *context, mr_err err, const struct cql_result *result
 enum {
     CQL_RETRY = 1, /* after a retriable error go on trying, for ever: only what may be done twice */
     CQL_TIMESTAMP = 2, /* timestamp_us is given */
+    CQL_SCHEMA =
+        4, /* a statement on the schema: told once all nodes have it, though it found it so */
 };
 /* Writes the values with cql_write_value(), all of them, in order. May be called twice for one request
  * (when the buffer was too small), and only during the call that asks. */

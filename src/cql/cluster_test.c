@@ -25,6 +25,7 @@ static struct mr_loop *loop;
 static struct cql_client *client;
 static size_t listed; /* how many nodes the system tables have */
 static int registered, schema_questions;
+static bool changes_nothing; /* a statement on the schema finds it so already */
 
 static struct server *server_of(struct net_conn *conn)
 {
@@ -191,7 +192,7 @@ static void serve_query(struct server *server, struct net_conn *conn, int16_t st
     else if (mr_str_find(frame, MR_STR("FROM system.")) >= 0)
         reply_nodes(conn, stream, self, local);
     else
-        reply_kind(conn, stream, CQL_RESULT_SCHEMA_CHANGE);
+        reply_kind(conn, stream, changes_nothing ? CQL_RESULT_VOID : CQL_RESULT_SCHEMA_CHANGE);
 }
 
 static mr_err server_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
@@ -415,12 +416,12 @@ STORY("a node that joins is found by the event that tells of it, and one that le
     ends();
 }
 
-STORY("a change of the schema is told once every node has it")
+static void schema_is_waited_for(const struct cql_request *request)
 {
     given_cluster(NODES);
     given_statement();
     servers[1].behind = true;
-    cql_client_query(client, MR_STR("CREATE KEYSPACE ks"), NULL, on_done, &told);
+    cql_client_query(client, MR_STR("CREATE KEYSPACE ks"), request, on_done, &told);
     for (int i = 0; i < 5000 && schema_questions < 4; i++)
         mr_loop_turn(loop, 1000);
     expect_int(told, 0);
@@ -428,6 +429,19 @@ STORY("a change of the schema is told once every node has it")
     wait_told(1);
     expect_int(failures, 0);
     ends();
+}
+
+STORY("a change of the schema is told once every node has it")
+{
+    schema_is_waited_for(NULL);
+}
+
+STORY("what somebody else has just made is told once every node has it, too")
+{
+    static const struct cql_request request = {.flags = CQL_SCHEMA};
+    changes_nothing = true;
+    schema_is_waited_for(&request);
+    changes_nothing = false;
 }
 
 STORY("an overloaded node is given half as much at once, and the rows are written all the same")

@@ -204,6 +204,9 @@ static void opened(struct cassandra_sink *self, mr_err err)
                       MR_STR_ARG(self->table), mr_why());
     done(self->context, err);
 }
+/* Another stream may have made it a moment ago, on another node. */
+static const struct cql_request schema = {.flags = CQL_SCHEMA};
+
 static void on_made(void *context, mr_err err, const struct cql_result *result)
 {
     struct cassandra_sink *self = context;
@@ -221,7 +224,7 @@ static void on_cluster(void *context, mr_str data_center, size_t node_count)
     struct mr_buf text = {0};
     mr_err err = make_keyspace_text(&text, self, data_center, node_count);
     if (err == MR_OK)
-        cql_client_query(self->client, mr_buf_as_str(&text), NULL, on_made, self);
+        cql_client_query(self->client, mr_buf_as_str(&text), &schema, on_made, self);
     else
         opened(self, err);
     mr_buf_fini(&text);
@@ -284,7 +287,7 @@ static void open_step(struct cassandra_sink *self)
         break;
     case 1:
         make_table_text(&text, self);
-        cql_client_query(self->client, mr_buf_as_str(&text), NULL, on_made, self);
+        cql_client_query(self->client, mr_buf_as_str(&text), &schema, on_made, self);
         break;
     case 2:
         insert_text(&text, self);
