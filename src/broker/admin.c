@@ -429,6 +429,9 @@ void broker_admin_describe_log_dirs(struct broker_request *request)
 enum {
     RESOURCE_TOPIC = 2,
     RESOURCE_BROKER = 4,
+    RESOURCE_BROKER_LOGGER = 8,
+    RESOURCE_METRICS = 16,
+    RESOURCE_GROUP = 32,
     SOURCE_TOPIC = 1,
     SOURCE_STATIC_BROKER = 4,
     SOURCE_DEFAULT = 5,
@@ -713,4 +716,49 @@ void broker_admin_incremental_alter_configs(struct broker_request *request)
     if (!in->validate_only)
         change_save(change);
     change_step(change);
+}
+
+/* ---- ListConfigResources (KIP-1142) ---- */
+
+static void resource_add(struct broker_request *request, mr_str name, int8_t type)
+{
+    struct kafka_list_config_resources_response *out = request->out;
+    out->config_resources.items[out->config_resources.count++] =
+        (struct kafka_list_config_resources_response_resource){name, type};
+}
+
+/* Client metrics and groups have no settings of their own here. */
+void broker_admin_list_config_resources(struct broker_request *request)
+{
+    const struct kafka_list_config_resources_request *in = request->in;
+    struct kafka_list_config_resources_response *out = request->out;
+    struct broker_topics *topics = &request->server->topics;
+    struct mr_map_entry *entry;
+    unsigned wanted = 0;
+
+    for (int32_t i = 0; i < in->resource_types.count; i++) {
+        unsigned type = (uint8_t)in->resource_types.items[i];
+        wanted |= type;
+        if (type != RESOURCE_TOPIC && type != RESOURCE_BROKER && type != RESOURCE_BROKER_LOGGER &&
+            type != RESOURCE_METRICS && type != RESOURCE_GROUP)
+            out->error_code = KAFKA_ERROR_UNSUPPORTED_VERSION;
+    }
+    if (request->header.request_api_version == 0)
+        wanted = RESOURCE_METRICS;
+    else if (in->resource_types.count <= 0)
+        wanted = UINT8_MAX;
+    if (out->error_code == KAFKA_ERROR_NONE) {
+        out->config_resources.items = mr_arena_array(
+            &request->arena, struct kafka_list_config_resources_response_resource,
+            topics->by_name.count + 2);
+        mr_str node = mr_arena_printf(&request->arena, "%d", BROKER_NODE_ID);
+        if ((wanted & RESOURCE_BROKER) != 0)
+            resource_add(request, node, RESOURCE_BROKER);
+        if ((wanted & RESOURCE_BROKER_LOGGER) != 0)
+            resource_add(request, node, RESOURCE_BROKER_LOGGER);
+        for (size_t i = 0;
+             (wanted & RESOURCE_TOPIC) != 0 && (entry = mr_map_next(&topics->by_name, &i)) != NULL;)
+            resource_add(request, mr_arena_str(&request->arena, entry->key), RESOURCE_TOPIC);
+    }
+    broker_server_answer(request);
 }

@@ -4,7 +4,8 @@
  *
  * A fetch that waits watches its partitions; the first change wakes it, and it looks again at the end
  * of the turn. What was appended lately goes out by reference, older data is read on a disk thread.
- * Fetch sessions are answered with id 0, which tells the client to ask in full each time. */
+ * A fetch that goes on with its session asks for what the session remembers, and is told what has changed
+ * since; the partition after the last one that was read is read first the next time. */
 #include "broker/server.h"
 
 enum { FETCH_BYTES_MAX = 57671680 };
@@ -15,7 +16,8 @@ struct fetch_part {
     mr_str topic;
     const struct kafka_fetch_request_partition *asked;
     struct kafka_fetch_response_partition *answer;
-    struct broker_log *log; /* of this look */
+    struct broker_session_part *kept; /* of its session, while that is at `session_epoch` */
+    struct broker_log *log;           /* of this look */
     int64_t until;
     struct broker_log_plan *plan; /* NULL: nothing to read from the disk */
     size_t ref_first, ref_count;  /* in the request's refs */
@@ -24,12 +26,16 @@ struct fetch {
     struct broker_request *request;
     const struct kafka_fetch_request *in;
     struct kafka_fetch_response *out;
+    const struct kafka_fetch_request_topic
+        *topics; /* what is asked: the request's, or the session's */
+    int32_t topic_count;
     struct fetch_part *parts;
-    size_t part_count, plan_count;
+    size_t part_count, plan_count, first; /* first: is read before the others */
+    int32_t session_epoch;
     struct mr_timer patience;
     struct mr_task look;
     struct mr_job job;
-    bool expired, abandoned, reading;
+    bool expired, abandoned, reading, goes_on; /* the last: with its session */
 };
 
 /* ---- one look at the partitions ---- */
@@ -185,6 +191,47 @@ static void fetch_free(struct fetch *fetch)
         broker_log_unwatch(&fetch->parts[i].watch);
 }
 
+/* Whether the reader does not know this yet; then it will. */
+static bool part_is_news(struct fetch_part *part)
+{
+    const struct kafka_fetch_response_partition *answer = part->answer;
+    struct broker_session_part *kept = part->kept;
+    bool news = part->ref_count > 0 || answer->diverging_epoch.end_offset >= 0 ||
+                answer->error_code != KAFKA_ERROR_NONE || answer->high_watermark != kept->high ||
+                answer->log_start_offset != kept->start;
+    kept->high = answer->error_code == KAFKA_ERROR_NONE ? answer->high_watermark : -1;
+    kept->start = answer->log_start_offset;
+    return news;
+}
+
+/* Keeps what the session has to remember, and leaves out of the answer what is no news. */
+static void session_tell(struct fetch *fetch)
+{
+    struct kafka_fetch_response *out = fetch->out;
+    struct broker_session *session = broker_sessions_find(&fetch->request->server->sessions,
+                                                          out->session_id);
+    int32_t topics = 0;
+    size_t at = 0;
+
+    if (session == NULL || session->epoch != fetch->session_epoch)
+        return; /* it has ended or gone on meanwhile: all of it is told */
+    for (int32_t i = 0; i < out->responses.count; i++) {
+        struct kafka_fetch_response_topic *topic = &out->responses.items[i];
+        int32_t told = 0, count = topic->partitions.count;
+        for (int32_t k = 0; k < count; k++, at++) {
+            struct fetch_part *part = &fetch->parts[at];
+            if (part->ref_count > 0)
+                session->first = at + 1;
+            if ((part->kept != NULL && part_is_news(part)) || !fetch->goes_on)
+                topic->partitions.items[told++] = *part->answer;
+        }
+        topic->partitions.count = told;
+        if (told > 0)
+            out->responses.items[topics++] = *topic;
+    }
+    out->responses.count = topics;
+}
+
 static void fetch_answer(struct fetch *fetch)
 {
     struct broker_request *request = fetch->request;
@@ -196,6 +243,8 @@ static void fetch_answer(struct fetch *fetch)
         part->answer->records.refs = request->refs.items + part->ref_first;
         part->answer->records.ref_count = (uint32_t)part->ref_count;
     }
+    if (fetch->out->session_id != 0)
+        session_tell(fetch);
     fetch_free(fetch);
     broker_server_answer(request);
 }
@@ -245,8 +294,10 @@ static void fetch_collect(struct fetch *fetch)
     size_t room = fetch->in->max_bytes > 0 ? (size_t)fetch->in->max_bytes : 0, taken = 0;
 
     room = room > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : room;
-    for (size_t i = 0; i < fetch->part_count; i++)
-        taken += part_collect(&fetch->parts[i], room > taken ? room - taken : 0, taken == 0);
+    for (size_t i = 0; i < fetch->part_count; i++) {
+        struct fetch_part *part = &fetch->parts[(fetch->first + i) % fetch->part_count];
+        taken += part_collect(part, room > taken ? room - taken : 0, taken == 0);
+    }
     if (fetch->plan_count == 0) {
         fetch_answer(fetch);
         return;
@@ -337,31 +388,88 @@ static void topic_prepare(struct fetch *fetch, const struct kafka_fetch_request_
 
 static void fetch_prepare(struct fetch *fetch)
 {
-    const struct kafka_fetch_request *in = fetch->in;
     struct mr_arena *arena = &fetch->request->arena;
     size_t at = 0;
 
-    for (int32_t i = 0; i < in->topics.count; i++)
-        fetch->part_count += (size_t)in->topics.items[i].partitions.count;
+    for (int32_t i = 0; i < fetch->topic_count; i++)
+        fetch->part_count += (size_t)fetch->topics[i].partitions.count;
     fetch->parts = mr_arena_array(arena, struct fetch_part, fetch->part_count);
-    fetch->out->responses.count = in->topics.count;
+    fetch->out->responses.count = fetch->topic_count;
     fetch->out->responses.items = mr_arena_array(arena, struct kafka_fetch_response_topic,
-                                                 (size_t)in->topics.count);
-    for (int32_t i = 0; i < in->topics.count; i++) {
-        topic_prepare(fetch, &in->topics.items[i], &fetch->out->responses.items[i],
-                      fetch->parts + at);
-        at += (size_t)in->topics.items[i].partitions.count;
+                                                 (size_t)fetch->topic_count);
+    for (int32_t i = 0; i < fetch->topic_count; i++) {
+        topic_prepare(fetch, &fetch->topics[i], &fetch->out->responses.items[i], fetch->parts + at);
+        at += (size_t)fetch->topics[i].partitions.count;
     }
+}
+
+static bool same_topic(const struct broker_session *session, const struct broker_session_part *part,
+                       const struct kafka_fetch_request_topic *topic)
+{
+    return session->by_id ? memcmp(&part->topic_id, &topic->topic_id, sizeof part->topic_id) == 0
+                          : mr_str_equal(part->topic, topic->topic);
+}
+
+/* What the session remembers, as if the reader had said it. It may end while this fetch waits. */
+static void session_topics(struct fetch *fetch, const struct broker_session *session)
+{
+    struct mr_arena *arena = &fetch->request->arena;
+    size_t count = session->parts.count;
+    struct kafka_fetch_request_topic *topics = mr_arena_array(
+                                         arena, struct kafka_fetch_request_topic, count),
+                                     *topic = NULL;
+    struct kafka_fetch_request_partition *asked = mr_arena_array(
+        arena, struct kafka_fetch_request_partition, count);
+    struct mr_map_entry *entry;
+
+    for (size_t i = 0; (entry = mr_map_next(&session->parts, &i)) != NULL;) {
+        const struct broker_session_part *part = entry->value;
+        if (topic == NULL || !same_topic(session, part, topic)) {
+            topic = &topics[fetch->topic_count++];
+            topic->topic = mr_arena_str(arena, part->topic);
+            topic->topic_id = part->topic_id;
+            topic->partitions.items = asked;
+        }
+        *asked++ = part->asked;
+        topic->partitions.count++;
+    }
+    fetch->topics = topics;
+}
+
+/* Where each partition's news will be compared and kept. */
+static void session_parts(struct fetch *fetch, const struct broker_session *session)
+{
+    struct mr_map_entry *entry;
+    size_t at = 0;
+
+    fetch->session_epoch = session->epoch;
+    fetch->out->session_id = session->id;
+    fetch->first = session->first;
+    if (fetch->goes_on) { /* the parts are the session's, in its order */
+        for (size_t i = 0; (entry = mr_map_next(&session->parts, &i)) != NULL;)
+            fetch->parts[at++].kept = entry->value;
+        return;
+    }
+    for (int32_t i = 0; i < fetch->topic_count; i++)
+        for (int32_t k = 0; k < fetch->topics[i].partitions.count; k++, at++)
+            fetch->parts[at].kept = broker_session_part(
+                session, fetch->topics[i].topic, &fetch->topics[i].topic_id,
+                fetch->topics[i].partitions.items[k].partition);
 }
 
 void broker_fetch_fetch(struct broker_request *request)
 {
     struct kafka_fetch_request *in = request->in;
     struct kafka_fetch_response *out = request->out;
+    struct broker_session *session;
     struct fetch *fetch;
+    bool goes_on;
 
-    if (in->session_id != 0) {
-        out->error_code = KAFKA_ERROR_FETCH_SESSION_ID_NOT_FOUND;
+    out->error_code = broker_sessions_enter(
+        &request->server->sessions, in, request->header.request_api_version,
+        mr_loop_now_us(request->server->loop), mr_loop_random(request->server->loop), &session,
+        &goes_on);
+    if (out->error_code != KAFKA_ERROR_NONE) {
         broker_server_answer(request);
         return;
     }
@@ -371,7 +479,16 @@ void broker_fetch_fetch(struct broker_request *request)
     fetch->out = out;
     fetch->look.run = fetch_again;
     fetch->patience.run = patience_ends;
+    fetch->goes_on = goes_on;
+    if (goes_on) {
+        session_topics(fetch, session);
+    } else {
+        fetch->topics = in->topics.items;
+        fetch->topic_count = in->topics.count;
+    }
     fetch_prepare(fetch);
+    if (session != NULL)
+        session_parts(fetch, session);
     fetch->expired = in->max_wait_ms <= 0;
     if (fetch_look(fetch)) {
         fetch_collect(fetch);
@@ -385,7 +502,22 @@ void broker_fetch_fetch(struct broker_request *request)
 
 /* ---- ListOffsets ---- */
 
-enum { TIME_LATEST = -1, TIME_EARLIEST = -2, TIME_MAX = -3, TIME_EARLIEST_LOCAL = -4 };
+/* What stands in slower storage, or is not there yet, has no offset here (-1). */
+enum {
+    TIME_LATEST = -1,
+    TIME_EARLIEST = -2,
+    TIME_MAX = -3,
+    TIME_EARLIEST_LOCAL = -4,
+    TIME_LATEST_TIERED = -5,
+    TIME_EARLIEST_PENDING = -6
+};
+
+static bool time_is_of_version(int64_t time, int16_t version)
+{
+    return (time != TIME_EARLIEST_LOCAL || version >= 8) &&
+           (time != TIME_LATEST_TIERED || version >= 9) &&
+           (time != TIME_EARLIEST_PENDING || version >= 11);
+}
 
 struct lookup_part {
     struct broker_log_plan plan;
@@ -474,6 +606,10 @@ static void lookup_part(struct lookup *lookup, mr_str topic,
     struct broker_log *log;
     int64_t until;
 
+    if (!time_is_of_version(asked->timestamp, lookup->request->header.request_api_version)) {
+        answer->error_code = KAFKA_ERROR_UNSUPPORTED_VERSION;
+        return;
+    }
     answer->error_code = broker_server_partition(lookup->request->server, topic,
                                                  asked->partition_index, &partition);
     if (answer->error_code != KAFKA_ERROR_NONE)

@@ -1,6 +1,8 @@
 /* broker/metadata.c: who we are, what we speak, which topics there are. */
 #include "broker/server.h"
 
+#include <stdlib.h>
+
 /* ---- ApiVersions ---- */
 
 struct feature {
@@ -216,5 +218,141 @@ void broker_metadata_describe_cluster(struct broker_request *request)
     out->brokers.count = 1;
     out->brokers.items[0].broker_id = BROKER_NODE_ID;
     broker_server_address(request, &out->brokers.items[0].host, &out->brokers.items[0].port);
+    broker_server_answer(request);
+}
+
+/* ---- DescribeTopicPartitions (KIP-966): topics by name, so many partitions at a time ---- */
+
+enum { DESCRIBE_PARTITIONS_MAX = 2000 };
+
+struct listing {
+    struct broker_request *request;
+    mr_str *names; /* sorted */
+    size_t count;
+    int32_t left; /* partitions that may still be told */
+};
+
+static int by_name(const void *left, const void *right)
+{
+    return mr_str_compare(*(const mr_str *)left, *(const mr_str *)right);
+}
+
+/* The names asked for, each once, or all; in order. */
+static void names_sorted(struct listing *listing)
+{
+    const struct kafka_describe_topic_partitions_request *in = listing->request->in;
+    struct broker_topics *topics = &listing->request->server->topics;
+    struct mr_map_entry *entry;
+    size_t count = in->topics.count > 0 ? (size_t)in->topics.count : topics->by_name.count;
+
+    listing->names = mr_arena_array(&listing->request->arena, mr_str, count);
+    for (int32_t i = 0; i < in->topics.count; i++)
+        listing->names[listing->count++] = in->topics.items[i].name;
+    for (size_t i = 0;
+         in->topics.count <= 0 && (entry = mr_map_next(&topics->by_name, &i)) != NULL;)
+        listing->names[listing->count++] = mr_arena_str(&listing->request->arena, entry->key);
+    qsort(listing->names, listing->count, sizeof *listing->names, by_name);
+    count = listing->count;
+    listing->count = 0;
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || !mr_str_equal(listing->names[i], listing->names[i - 1]))
+            listing->names[listing->count++] = listing->names[i];
+}
+
+static void partition_describe(struct broker_request *request, const struct broker_topic *topic,
+                               size_t index,
+                               struct kafka_describe_topic_partitions_response_partition *answer)
+{
+    const struct broker_log *log = topic->partitions.items[index]->log;
+
+    wire_reset(kafka_describe_topic_partitions_response_partition_shape(), answer);
+    answer->partition_index = (int32_t)index;
+    answer->replica_nodes.items = answer->isr_nodes.items = one_node(&request->arena);
+    answer->replica_nodes.count = answer->isr_nodes.count = 1;
+    answer->eligible_leader_replicas.count = answer->last_known_elr.count =
+        0; /* Java reads no null */
+    answer->leader_id = log == NULL ? -1 : BROKER_NODE_ID;
+    answer->leader_epoch = log == NULL ? -1 : log->epoch;
+    answer->error_code = log == NULL ? KAFKA_ERROR_LEADER_NOT_AVAILABLE : KAFKA_ERROR_NONE;
+}
+
+/* From partition `from` on, as far as there is room; the next one's index, or -1 when that was all. */
+static int32_t topic_describe(struct listing *listing, mr_str name, int32_t from,
+                              struct kafka_describe_topic_partitions_response_topic *answer)
+{
+    struct broker_request *request = listing->request;
+    struct broker_topic *topic = broker_topics_find(&request->server->topics, name);
+
+    wire_reset(kafka_describe_topic_partitions_response_topic_shape(), answer);
+    answer->name = name;
+    if (topic == NULL) {
+        answer->error_code = broker_topics_name_ok(name) ? KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION
+                                                         : KAFKA_ERROR_INVALID_TOPIC_EXCEPTION;
+        return -1;
+    }
+    int32_t count = (int32_t)topic->partitions.count, until = count;
+    if (from > count)
+        from = count;
+    if (until - from > listing->left)
+        until = from + listing->left;
+    answer->topic_id = topic->id;
+    answer->is_internal = topic->internal;
+    answer->partitions.items = mr_arena_array(
+        &request->arena, struct kafka_describe_topic_partitions_response_partition,
+        (size_t)(until - from));
+    for (int32_t i = from; i < until; i++)
+        partition_describe(request, topic, (size_t)i,
+                           &answer->partitions.items[answer->partitions.count++]);
+    listing->left -= until - from;
+    return until < count ? until : -1;
+}
+
+static void cursor_set(struct broker_request *request, mr_str name, int32_t partition)
+{
+    struct kafka_describe_topic_partitions_response *out = request->out;
+
+    out->next_cursor = mr_arena_new(&request->arena, struct kafka_describe_topic_partitions_cursor);
+    *out->next_cursor = (struct kafka_describe_topic_partitions_cursor){name, partition};
+}
+
+void broker_metadata_describe_topic_partitions(struct broker_request *request)
+{
+    const struct kafka_describe_topic_partitions_request *in = request->in;
+    struct kafka_describe_topic_partitions_response *out = request->out;
+    const struct kafka_describe_topic_partitions_cursor *cursor = in->cursor;
+    struct listing listing = {.request = request, .left = in->response_partition_limit};
+    bool wrong = cursor != NULL && cursor->partition_index < 0;
+
+    if (listing.left > DESCRIBE_PARTITIONS_MAX)
+        listing.left = DESCRIBE_PARTITIONS_MAX;
+    if (listing.left < 1)
+        listing.left = 1;
+    names_sorted(&listing);
+    out->topics.items = mr_arena_array(
+        &request->arena, struct kafka_describe_topic_partitions_response_topic, listing.count);
+    for (size_t i = 0; i < listing.count; i++) {
+        mr_str name = listing.names[i];
+        int order = cursor == NULL ? 1 : mr_str_compare(name, cursor->topic_name);
+        if (wrong) { /* the shape has no error of the whole */
+            struct kafka_describe_topic_partitions_response_topic *answer =
+                &out->topics.items[out->topics.count++];
+            wire_reset(kafka_describe_topic_partitions_response_topic_shape(), answer);
+            answer->name = name;
+            answer->error_code = KAFKA_ERROR_INVALID_REQUEST;
+            continue;
+        }
+        if (order < 0)
+            continue;
+        if (listing.left == 0) {
+            cursor_set(request, name, 0);
+            break;
+        }
+        int32_t next = topic_describe(&listing, name, order == 0 ? cursor->partition_index : 0,
+                                      &out->topics.items[out->topics.count++]);
+        if (next >= 0) {
+            cursor_set(request, name, next);
+            break;
+        }
+    }
     broker_server_answer(request);
 }

@@ -581,6 +581,7 @@ static mr_err advertise_parse(struct broker_server *server, mr_str text)
 static void server_free(struct broker_server *server)
 {
     broker_groups_fini(&server->groups);
+    broker_sessions_fini(&server->sessions);
     broker_txns_fini(&server->txns);
     broker_topics_fini(&server->topics);
     broker_security_fini(&server->security);

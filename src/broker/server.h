@@ -9,6 +9,7 @@
 #include "broker/group.h"
 #include "broker/journal.h"
 #include "broker/security.h"
+#include "broker/sessions.h"
 #include "broker/topics.h"
 #include "broker/txn.h"
 #include "kafka/messages.h"
@@ -51,6 +52,7 @@ struct broker_server {
     struct broker_topics topics;
     struct broker_groups groups;
     struct broker_txns txns;
+    struct broker_sessions sessions;
     struct broker_security security;
     size_t hashing;                         /* passwords on disk threads */
     struct net_listener *listener, *inside; /* inside: NULL when there is none */
