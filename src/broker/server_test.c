@@ -589,6 +589,134 @@ STORY("what a producer begins while another takes its id over is aborted")
     stops(&b);
 }
 
+/* ---- transactions as operators look at them ---- */
+
+static mr_str listed(struct peer *peer, mr_str state, int64_t longer_ms, mr_str pattern)
+{
+    struct kafka_list_transactions_request request = {.state_filters = {&state, state.length > 0},
+                                                      .duration_filter = longer_ms,
+                                                      .transactional_id_pattern = pattern};
+    struct kafka_list_transactions_response response;
+    struct mr_buf text = {0};
+
+    calls(peer, list_transactions, 2, &request, &response);
+    if (response.error_code != 0)
+        mr_buf_printf(&text, "error %d", response.error_code);
+    for (int32_t i = 0; i < response.unknown_state_filters.count; i++)
+        mr_buf_printf(&text, "?%.*s ", MR_STR_ARG(response.unknown_state_filters.items[i]));
+    for (int32_t i = 0; i < response.transaction_states.count; i++)
+        mr_buf_printf(&text, "%.*s:%.*s ",
+                      MR_STR_ARG(response.transaction_states.items[i].transactional_id),
+                      MR_STR_ARG(response.transaction_states.items[i].transaction_state));
+    return mr_arena_str(&peer->arena, mr_buf_as_str(&text));
+}
+
+static struct kafka_describe_transactions_response_state described(struct peer *peer, mr_str id)
+{
+    struct kafka_describe_transactions_request request = {.transactional_ids = {&id, 1}};
+    struct kafka_describe_transactions_response response;
+
+    calls(peer, describe_transactions, 0, &request, &response);
+    return response.transaction_states.items[0];
+}
+
+static struct kafka_describe_producers_response_partition producers_of(struct peer *peer,
+                                                                       int32_t partition)
+{
+    struct kafka_describe_producers_request_topic topic = {.name = MR_STR("money"),
+                                                           .partition_indexes = {&partition, 1}};
+    struct kafka_describe_producers_request request = {.topics = {&topic, 1}};
+    struct kafka_describe_producers_response response;
+
+    calls(peer, describe_producers, 0, &request, &response);
+    return response.topics.items[0].partitions.items[0];
+}
+
+static int16_t marks(struct peer *peer, const struct txn_peer *txn, int16_t epoch)
+{
+    int32_t partition = 0;
+    struct kafka_write_txn_markers_request_topic topic = {.name = MR_STR("money"),
+                                                          .partition_indexes = {&partition, 1}};
+    struct kafka_write_txn_markers_request_marker marker = {
+        .producer_id = txn->id, .producer_epoch = epoch, .topics = {&topic, 1}};
+    struct kafka_write_txn_markers_request request = {.markers = {&marker, 1}};
+    struct kafka_write_txn_markers_response response;
+
+    calls(peer, write_txn_markers, 1, &request, &response);
+    return response.markers.items[0].topics.items[0].partitions.items[0].error_code;
+}
+
+STORY("transactions and their producers are listed and described, and an open one is ended by hand")
+{
+    struct broker b;
+    struct txn_peer mover;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    has_topic(peer, "money", 2);
+    expect_int(described(peer, MR_STR("mover")).error_code, KAFKA_ERROR_TRANSACTIONAL_ID_NOT_FOUND);
+    expect_int(begins(&b, &mover), 0);
+    expect_int(described(peer, MR_STR("mover")).transaction_start_time_ms, -1);
+    expect_str(listed(peer, MR_STR(""), -1, MR_STR_NULL), MR_STR("mover:Empty "));
+    expect_int(adds(&mover, 0), 0);
+    expect_int(adds(&mover, 1), 0);
+    expect_int(puts_value(&mover, 0, "open"), 0);
+    struct kafka_describe_transactions_response_state state = described(peer, MR_STR("mover"));
+    expect_str(state.transaction_state, MR_STR("Ongoing"));
+    expect_int(state.producer_id, mover.id);
+    expect_int(state.transaction_timeout_ms, 60000);
+    expect_int(state.topics.count, 1);
+    expect_int(state.topics.items[0].partitions.count, 2);
+    expect_int(producers_of(peer, 1).active_producers.count, 0);
+    struct kafka_describe_producers_response_partition told = producers_of(peer, 0);
+    expect_int(told.active_producers.count, 1);
+    expect_int(told.active_producers.items[0].producer_id, mover.id);
+    expect_int(told.active_producers.items[0].current_txn_start_offset, 0);
+    expect_int(producers_of(peer, 9).error_code, KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION);
+    passes(&b, 5000);
+    expect_str(listed(peer, MR_STR("Ongoing"), 4000, MR_STR("mo.*")), MR_STR("mover:Ongoing "));
+    expect_str(listed(peer, MR_STR("Ongoing"), 6000, MR_STR_NULL), MR_STR(""));
+    expect_str(listed(peer, MR_STR("Empty"), -1, MR_STR_NULL), MR_STR(""));
+    expect_str(listed(peer, MR_STR("Strange"), -1, MR_STR_NULL), MR_STR("?Strange "));
+    expect_str(listed(peer, MR_STR(""), -1, MR_STR("mov")), MR_STR(""));
+    expect_str(listed(peer, MR_STR(""), -1, MR_STR("(")), MR_STR("error 128"));
+    expect_int(marks(peer, &mover, (int16_t)(mover.epoch - 1)), KAFKA_ERROR_INVALID_PRODUCER_EPOCH);
+    expect_int(marks(peer, &mover, mover.epoch), 0);
+    expect_int(producers_of(peer, 0).active_producers.items[0].current_txn_start_offset, -1);
+    expect_int(ends(&mover, true), 0); /* what was ended by hand stays so */
+    expect_str(committed(&b, 0), MR_STR(""));
+    stops(&b);
+}
+
+STORY("a transactional id that nobody uses for a week is forgotten, also by the next start")
+{
+    struct broker b;
+    struct txn_peer mover;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    has_topic(peer, "money", 1);
+    expect_int(begins(&b, &mover), 0);
+    expect_int(adds(&mover, 0), 0);
+    expect_int(puts_value(&mover, 0, "once"), 0);
+    expect_int(ends(&mover, true), 0);
+    passes(&b, 2000);
+    for (int day = 0; day < 6; day++) {
+        mr_clock_pass(&b.clock, 24LL * 3600 * 1000000);
+        passes(&b, 1000);
+    }
+    expect_str(listed(given_peer(&b), MR_STR(""), -1, MR_STR_NULL),
+               MR_STR("mover:CompleteCommit "));
+    mr_clock_pass(&b.clock, 26LL * 3600 * 1000000);
+    passes(&b, 1000);
+    expect_str(listed(given_peer(&b), MR_STR(""), -1, MR_STR_NULL), MR_STR(""));
+    for (int i = 0; i < 50; i++)
+        mr_loop_turn(b.loop, 1000);
+    is_killed(&b);
+    expect_int(b.server->txns.by_id.count, 0);
+    expect_int(b.server->txns.by_producer.count, 0);
+    expect_int(begins(&b, &mover), 0);
+    stops(&b);
+}
+
 /* ---- requests that are not as they should be ---- */
 
 static bool is_closed(struct peer *peer)

@@ -18,6 +18,9 @@
 
 #include <stdio.h>
 
+static const int64_t expiry_ms = INT64_C(7) * 24 * 3600 * 1000; /* transactional.id.expiration.ms */
+static const int64_t expiry_look_us = INT64_C(3600) * 1000 * 1000;
+
 enum {
     TIMEOUT_MS_MAX = 900000,
     EPOCH_LAST = INT16_MAX - 1,
@@ -54,7 +57,7 @@ static struct broker_txn *txn_make(struct broker_txns *txns, mr_str id)
     txn = mr_new(struct broker_txn);
     txn->txns = txns;
     txn->id = mr_copy_cstr(id);
-    txn->producer_id = -1;
+    txn->producer_id = txn->started_ms = -1;
     txn->timeout.run = txn_timeout;
     txn->settle.run = settle_due;
     mr_map_put(&txns->by_id, id, txn);
@@ -264,6 +267,7 @@ static void start_now(struct broker_txn *txn, struct broker_request *request)
     producer_set(txn, producer_id, epoch);
     txn->timeout_ms = in->transaction_timeout_ms;
     txn->state = BROKER_TXN_EMPTY;
+    txn->started_ms = -1;
     txn->changed_ms = broker_storage_now_ms(&txn->txns->server->storage);
     out->producer_id = producer_id;
     out->producer_epoch = epoch;
@@ -787,6 +791,59 @@ int16_t broker_txn_check_append(struct broker_txns *txns, int64_t producer_id, i
     return has_partition(txn, topic, partition) ? KAFKA_ERROR_NONE : KAFKA_ERROR_INVALID_TXN_STATE;
 }
 
+/* ---- ids that nobody uses any more ---- */
+
+static void txn_forget(struct broker_txn *txn)
+{
+    if (txn->producer_id >= 0)
+        mr_map_remove(&txn->txns->by_producer, producer_key(&txn->producer_id));
+    mr_map_remove(&txn->txns->by_id, mr_str_from(txn->id));
+    txn_free(txn);
+}
+
+static mr_err tombstone_write(struct broker_txns *txns, const char *id)
+{
+    struct broker_journal journal;
+    struct mr_buf key = {0};
+    int64_t end;
+
+    mr_buf_be16(&key, 0);
+    put_str16(&key, mr_str_from(id));
+    broker_journal_begin(&journal, state_log(txns));
+    broker_journal_add(&journal, mr_buf_as_str(&key), MR_STR_NULL);
+    mr_err err = broker_journal_append(&journal, -1, -1, &end);
+    mr_buf_fini(&key);
+    return err;
+}
+
+static bool is_idle(const struct broker_txn *txn)
+{
+    return (txn->state == BROKER_TXN_EMPTY || txn->state == BROKER_TXN_COMPLETE_COMMIT ||
+            txn->state == BROKER_TXN_COMPLETE_ABORT) &&
+           !txn->busy && !txn->unsettled && !txn->settling && !txn->save_wanted &&
+           txn->starting == NULL && txn->ending == NULL && txn->marks == NULL;
+}
+
+static void expiry_due(struct mr_timer *timer)
+{
+    struct broker_txns *txns = mr_container(timer, struct broker_txns, expiry);
+    int64_t before_ms = broker_storage_now_ms(&txns->server->storage) - expiry_ms;
+    struct mr_map_entry *entry;
+
+    for (size_t i = 0; (entry = mr_map_next(&txns->by_id, &i)) != NULL;) {
+        struct broker_txn *txn = entry->value;
+        if (!is_idle(txn) || txn->changed_ms > before_ms)
+            continue;
+        if (tombstone_write(txns, txn->id) != MR_OK) {
+            mr_log(MR_LOG_ERROR, "broker", "transaction %s: its end is not saved: %s", txn->id,
+                   mr_why());
+            break;
+        }
+        txn_forget(txn);
+    }
+    mr_timer_start(txns->server->loop, &txns->expiry, expiry_look_us);
+}
+
 /* ---- kept over a restart ---- */
 
 struct txns_replay {
@@ -828,9 +885,13 @@ static void restore_record(struct broker_replay *replay, const struct broker_bat
     id = mr_in_take(&key, length);
     if (key.err != MR_OK)
         return;
+    if (record->value.data == NULL) { /* expired */
+        txn = mr_map_get(&txns->by_id, id);
+        if (txn != NULL)
+            txn_forget(txn);
+        return;
+    }
     txn = txn_make(txns, id);
-    if (record->value.data == NULL)
-        return; /* expired: the id may be used again, its producer id is kept from doing harm */
     mr_in_be16(&in);
     producer_id = (int64_t)mr_in_be64(&in);
     epoch = (int16_t)mr_in_be16(&in);
@@ -928,6 +989,8 @@ void broker_txns_recover(struct broker_txns *txns)
     int64_t now_ms = broker_storage_now_ms(&txns->server->storage);
     struct mr_map_entry *entry;
 
+    txns->expiry.run = expiry_due;
+    mr_timer_start(txns->server->loop, &txns->expiry, expiry_look_us);
     txns->recovered_all = txns->recovered;
     txns->recovered = recover_orphans;
     txns->recover_begun = true;
@@ -964,6 +1027,7 @@ void broker_txns_fini(struct broker_txns *txns)
 {
     struct mr_map_entry *entry;
 
+    mr_timer_stop(&txns->expiry);
     for (size_t i = 0; (entry = mr_map_next(&txns->by_id, &i)) != NULL;)
         txn_free(entry->value);
     mr_map_fini(&txns->by_id);

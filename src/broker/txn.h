@@ -18,6 +18,7 @@ enum broker_txn_state {
     BROKER_TXN_COMPLETE_COMMIT = 4,
     BROKER_TXN_COMPLETE_ABORT = 5,
 };
+const char *broker_txn_state_name(enum broker_txn_state state); /* "Ongoing" */
 struct broker_txn_partition {
     char *topic;
     int32_t index;
@@ -40,7 +41,7 @@ struct broker_txn {
     int32_t sequence; /* number of the latest transaction; its markers carry it */
     enum broker_txn_state state;
     MR_ARRAY(struct broker_txn_partition) partitions;
-    int64_t started_ms, changed_ms;
+    int64_t started_ms, changed_ms; /* started_ms -1: none has begun since it was made */
     struct mr_timer timeout;
     struct broker_request *ending;   /* the EndTxn that waits for the end */
     struct broker_request *starting; /* the InitProducerId that waits for it */
@@ -64,6 +65,7 @@ struct broker_txns {
     bool recover_begun;
     void (*recovered)(struct broker_txns *txns);
     void (*recovered_all)(struct broker_txns *txns);
+    struct mr_timer expiry;
 };
 void broker_txns_init(struct broker_txns *txns, struct broker_server *server);
 /* Reads __transaction_state. Thread: disk. */

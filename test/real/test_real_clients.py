@@ -92,7 +92,25 @@ def test_kafkas_own_programs(log, prefix, jars):
          "--throughput", -1, "--producer-props", f"bootstrap.servers={log.address}", "compression.type=lz4", jars=jars)
     spoken = tool("org.apache.kafka.tools.GetOffsetShell", *at, "--topic", topic, jars=jars)
     assert sum(int(line.rsplit(":", 1)[1]) for line in spoken.split()) == 25000
-    versions = tool("org.apache.kafka.tools.BrokerApiVersionsCommand", *at, jars=jars)
+    producer = log.producer(transactional_id=f"{prefix}txn", transaction_timeout_ms=60000)
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(topic, b"open", partition=0)
+    assert producer.flush(30) == 0
+    command = "org.apache.kafka.tools.TransactionsCommand"
+    rows = tool(command, *at, "list", jars=jars).splitlines()
+    assert [row.split()[-1] for row in rows if row.startswith(f"{prefix}txn")] == ["Ongoing"], rows
+    told = tool(command, *at, "describe", "--transactional-id", f"{prefix}txn", jars=jars)
+    assert "Ongoing" in told and f"{topic}-0" in told and " 60000 " in " ".join(told.split()), told
+    rows = [row.split() for row in tool(command, *at, "describe-producers", "--topic", topic, "--partition", 0,
+                                        jars=jars).splitlines() if row.strip()]
+    open_ones = [row for row in rows[1:] if row[-1] != "None"]
+    assert len(open_ones) == 1, rows
+    tool(command, *at, "abort", "--topic", topic, "--partition", 0, "--start-offset", open_ones[0][-1], jars=jars)
+    assert log.reads(topic, 25000, 30, isolation_level="read_committed").count("open") == 0
+    producer.abort_transaction(30)
+    package = "kafka.admin" if jars == "kafka" else "org.apache.kafka.tools"
+    versions = tool(f"{package}.BrokerApiVersionsCommand", *at, jars=jars)
     assert "Produce(0)" in versions and "UNKNOWN" not in versions.split("\n")[0]
     tool("org.apache.kafka.tools.TopicCommand", *at, "--delete", "--topic", topic, jars=jars)
 
@@ -204,8 +222,8 @@ def go_program(tmp_path_factory):
         pytest.skip("go is not here")
     folder = tmp_path_factory.mktemp("go")
     shutil.copytree(CLIENTS / "go", folder / "go")
-    made = subprocess.run("go mod tidy && go build -o ../clients .", shell=True, cwd=folder / "go", capture_output=True, text=True,
-                          timeout=600)
+    made = subprocess.run("go mod tidy && go build -o ../clients .", shell=True, cwd=folder / "go", capture_output=True,
+                          text=True, timeout=600)
     if "go.mod requires go" in made.stderr or "toolchain" in made.stderr:
         pytest.skip(f"go is too old: {made.stderr.strip()[-200:]}")
     assert made.returncode == 0, made.stderr[-2000:]
