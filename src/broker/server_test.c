@@ -698,7 +698,11 @@ STORY("a transactional id that nobody uses for a week is forgotten, also by the 
     expect_int(adds(&mover, 0), 0);
     expect_int(puts_value(&mover, 0, "once"), 0);
     expect_int(ends(&mover, true), 0);
+    const struct broker_txn *txn = mr_map_get(&b.server->txns.by_id, MR_STR("mover"));
     passes(&b, 2000);
+    for (int i = 0; i < 5000 && txn->unsettled; i++) /* its marker is being synced */
+        mr_loop_turn(b.loop, 1000);
+    expect(!txn->unsettled);
     for (int day = 0; day < 6; day++) {
         mr_clock_pass(&b.clock, 24LL * 3600 * 1000000);
         passes(&b, 1000);
