@@ -28,6 +28,7 @@ int up_command_verify(int argc, char **argv)
         return 2;
     }
     mr_arena_init(&arena);
+    options.only_reads = true;
     if (up_options_folder(&options, &arena, &folder) != MR_OK)
         return trouble("verify");
     if (broker_verify(mr_arena_printf(&arena, "%s/broker", folder), &text, &check) != MR_OK)

@@ -422,7 +422,7 @@ mr_err up_options_folder(const struct up_options *options, struct mr_arena *aren
     if (err != MR_OK)
         return err;
     folder = mr_arena_cstr(arena, mr_str_from(absolute));
-    err = folder_space(folder);
+    err = options->only_reads ? MR_OK : folder_space(folder);
     if (err == MR_OK)
         err = folder_lock(folder, arena);
     if (err == MR_OK)

@@ -25,6 +25,7 @@ struct up_options {
 #include "up/options.def"
     const char *files[UP_FILES_MAX];
     int file_count;
+    bool only_reads; /* the command's own word: it needs no room on the data folder's disk */
 };
 /* Reads them; on a mistake prints the sentence and returns 2, after --help prints it and returns 0; -1: go on. */
 int up_options_read(const char *command, int argc, char **argv, struct up_options *out);

@@ -1,5 +1,7 @@
 """The log of these stories; see broker_stories.py."""
+import os
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -27,3 +29,16 @@ def broker(tmp_path):
     broker.start()
     yield broker
     broker.end()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 100 MB that can grow."""
+    if PEER or os.getuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", disk]).returncode:
+        pytest.skip("needs to mount a small file system")
+    yield disk
+    subprocess.run(["umount", "-l", disk])
