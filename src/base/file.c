@@ -29,6 +29,7 @@ mr_err mr_err_from_errno(int number)
         return MR_DENIED;
     case ENOSPC:
     case EDQUOT:
+    case EFBIG: /* a limit on the size of files */
         return MR_FULL;
     case EMFILE:
     case ENFILE:

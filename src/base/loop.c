@@ -294,6 +294,7 @@ struct mr_loop *mr_loop_new(const char *name, struct mr_clock *clock)
     struct mr_loop *loop = mr_new(struct mr_loop);
     uint64_t seed = 0;
     signal(SIGPIPE, SIG_IGN); /* a peer that has gone is an error of write(), not our end */
+    signal(SIGXFSZ, SIG_IGN); /* so is a limit on the size of files */
     loop->name = name;
     mr_clock_init(&loop->own_clock);
     loop->clock = clock == NULL ? &loop->own_clock : clock;

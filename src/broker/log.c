@@ -4,10 +4,10 @@
  *
  * One write job and one sync job work on a log at a time, so acknowledgements never pass each other.
  * A job that writes goes on to sync when someone waits for that and no other sync runs: then the
- * write is told to the loop in between. A batch that cannot be written for want of room stays queued,
- * is tried again, and nothing new is taken meanwhile; its producer was told an error and may ask
- * again, which is then recognised as a repeat. A sync that failed is final until a restart, since the
- * kernel may have dropped the pages. */
+ * write is told to the loop in between. A batch that cannot be written for want of room stays queued and
+ * is tried again, and nothing new is taken meanwhile; who waits for it waits on, since no error would be
+ * true: clients take one for "it is not there" and send it again under other numbers. A sync that
+ * failed is final until a restart, since the kernel may have dropped the pages. */
 #include "broker/storage.h"
 
 #include <errno.h>
@@ -154,7 +154,7 @@ static void waits_run(struct broker_log_waits *waits, int64_t end, mr_err err)
     }
 }
 
-static mr_err log_state(const struct broker_log *log)
+mr_err broker_log_state(const struct broker_log *log)
 {
     if (log->gone)
         return mr_fail(MR_NOT_FOUND, "%s: the partition was deleted", log->name);
@@ -163,9 +163,15 @@ static mr_err log_state(const struct broker_log *log)
     return MR_OK;
 }
 
+/* Whether what was appended can still be written. */
+static mr_err wait_state(const struct broker_log *log)
+{
+    return !log->gone && log->failed == MR_FULL ? MR_OK : broker_log_state(log);
+}
+
 void broker_log_wait_written(struct broker_log *log, struct broker_log_wait *wait, int64_t end)
 {
-    mr_err err = log_state(log);
+    mr_err err = wait_state(log);
 
     wait->end = end;
     if (log->written >= end || err != MR_OK) {
@@ -178,7 +184,7 @@ void broker_log_wait_written(struct broker_log *log, struct broker_log_wait *wai
 
 void broker_log_wait_flushed(struct broker_log *log, struct broker_log_wait *wait, int64_t end)
 {
-    mr_err err = log_state(log);
+    mr_err err = wait_state(log);
 
     wait->end = end;
     if (log->flushed >= end || err != MR_OK) {
@@ -281,7 +287,7 @@ mr_err broker_log_append(struct broker_log *log, struct mr_bytes *owner, uint8_t
 {
     int64_t now_ms = broker_storage_now_ms(log->storage), count = batch->last - batch->base;
     struct broker_segment *active;
-    mr_err err = log_state(log);
+    mr_err err = broker_log_state(log);
 
     if (err != MR_OK)
         return err;
@@ -459,10 +465,14 @@ static void io_work(struct mr_job *job)
 
 static void log_fail(struct broker_log *log, mr_err err, const char *why)
 {
+    if (log->failed == MR_IO)
+        return;
     if (log->failed == MR_OK || err != MR_FULL)
         mr_log(MR_LOG_ERROR, "broker", "%s: read-only until %s: %s", log->name,
                err == MR_FULL ? "there is room" : "the next start", why);
     log->failed = err == MR_FULL ? MR_FULL : MR_IO;
+    if (err == MR_FULL)
+        return;
     mr_fail(log->failed, "%s", why);
     waits_run(&log->wait_written, 0, log->failed);
     mr_fail(log->failed, "%s", why);
@@ -650,6 +660,12 @@ void broker_log_retry(struct broker_log *log)
 {
     if (log->failed == MR_FULL && !log->gone && !log->writing)
         log_submit(log);
+}
+
+void broker_log_give_up(struct broker_log *log)
+{
+    if (log->failed == MR_FULL && !log->gone && !log->writing)
+        log_fail(log, MR_IO, "there was no room until the stop");
 }
 
 /* ---- reading ---- */

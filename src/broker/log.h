@@ -114,6 +114,9 @@ static inline struct broker_segment *broker_log_active(const struct broker_log *
  * Errors: MR_FULL, MR_IO (the log is read-only), MR_NOT_FOUND (it is gone). */
 mr_err broker_log_append(struct broker_log *log, struct mr_bytes *owner, uint8_t *data,
                          struct broker_batch *batch);
+/* Whether it takes anything now; the errors of broker_log_append(). */
+mr_err broker_log_state(const struct broker_log *log);
+/* `wait` runs with MR_OK, or MR_IO or MR_NOT_FOUND; while there is no room it waits on. */
 void broker_log_wait_written(struct broker_log *log, struct broker_log_wait *wait, int64_t end);
 void broker_log_wait_flushed(struct broker_log *log, struct broker_log_wait *wait, int64_t end);
 /* Until what acks=all promises: on disk, or written when the broker runs on the page cache. */
@@ -174,6 +177,8 @@ void broker_log_plan_finish(struct broker_log_plan *plan); /* then the caller ow
 /* ---- upkeep ---- */
 void broker_log_flush(struct broker_log *log); /* submits what is to be written or synced */
 void broker_log_retry(struct broker_log *log); /* after MR_FULL */
+/* Before a stop: who waits for room is told MR_IO. */
+void broker_log_give_up(struct broker_log *log);
 /* No appends from here on; waiters get MR_NOT_FOUND. `drained` runs when no job works on it. */
 void broker_log_stop(struct broker_log *log, struct mr_task *drained);
 void broker_log_unuse(struct broker_log *log); /* gives back one of log->users */

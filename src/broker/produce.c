@@ -147,13 +147,20 @@ static int16_t part_append(struct broker_request *request,
     int16_t code = broker_producers_check(&log->producers, batch, &duplicate);
     mr_err err;
 
-    if (code != KAFKA_ERROR_NONE)
-        return code;
     if (duplicate >= 0) {
         answer->base_offset = duplicate;
         *end = duplicate + span + 1;
         return KAFKA_ERROR_NONE;
     }
+    /* Before the sequence is looked at: that one is missing is no wonder while nothing is taken. */
+    if (log->storage->low_space)
+        return part_refuse(request, answer, KAFKA_ERROR_KAFKA_STORAGE_ERROR,
+                           "The disk is full up to its reserve; records are refused.");
+    err = broker_log_state(log);
+    if (err != MR_OK)
+        return part_refuse(request, answer, broker_server_error(err), mr_why());
+    if (code != KAFKA_ERROR_NONE)
+        return code;
     if (owner == NULL) { /* a small frame lies in the request's arena */
         owner = mr_bytes_copy(bytes.data, bytes.length);
         data = owner->data;
@@ -195,9 +202,6 @@ static int16_t part_run(struct broker_request *request, mr_str topic,
         return part_refuse(request, answer, KAFKA_ERROR_INVALID_TOPIC_EXCEPTION,
                            "The topic is the broker's own.");
     *log = partition->log;
-    if ((*log)->storage->low_space)
-        return part_refuse(request, answer, KAFKA_ERROR_KAFKA_STORAGE_ERROR,
-                           "The disk is full up to its reserve; records are refused.");
     code = check_header(request, answer, *log, bytes, &batch);
     if (code == KAFKA_ERROR_NONE)
         code = check_times(request, answer, *log, &batch);

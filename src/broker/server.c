@@ -724,6 +724,7 @@ static void close_poll(struct mr_timer *timer)
 
     for (size_t i = 0; i < server->storage.logs.count; i++) {
         struct broker_log *log = server->storage.logs.items[i];
+        broker_log_give_up(log);
         broker_checkpoint_begin(log);
         busy = busy || log->users > 0 || log->dirty_listed;
         clean = clean && log->failed == MR_OK;

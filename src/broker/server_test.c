@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { SESSION_MS = 10000 };
@@ -727,6 +728,80 @@ static bool is_closed(struct peer *peer)
 {
     char byte;
     return has_answer(peer, 100) && read(peer->fd, &byte, 1) <= 0;
+}
+
+/* ---- no room ---- */
+
+/* Asks for one record of producer 77 to be kept in money-0. */
+static void asks_to_keep(struct peer *peer, int32_t sequence)
+{
+    struct kafka_produce_request_partition row = {.index = 0};
+    struct kafka_produce_request_topic topic = {.name = MR_STR("money"),
+                                                .partition_data = {&row, 1}};
+    struct kafka_produce_request request = {MR_STR_NULL, -1, 1000, {&topic, 1}};
+    struct kafka_builder builder;
+    struct mr_buf buf = {0};
+
+    kafka_records_begin(&builder, &buf);
+    kafka_records_append(&builder, 1700000000000, MR_STR("k"), MR_STR("value"), NULL, 0);
+    expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_NONE, 0, 77, 0, sequence, false));
+    row.records.bytes = mr_buf_as_str(&buf);
+    asks(peer, KAFKA_API_produce, 7, &request);
+    mr_buf_fini(&buf);
+}
+
+static struct kafka_produce_response_partition hears_of_it(struct peer *peer)
+{
+    struct kafka_produce_response response;
+    hears(peer, KAFKA_API_produce, 7, &response);
+    return response.responses.items[0].partition_responses.items[0];
+}
+
+static int16_t keeps(struct broker *b, int32_t sequence)
+{
+    struct peer *peer = given_peer(b);
+    asks_to_keep(peer, sequence);
+    return hears_of_it(peer).error_code;
+}
+
+STORY(
+    "what was appended when there was no room is told of once it is kept; what comes behind it is "
+    "refused, and never as out of order")
+{
+    struct broker b;
+    struct rlimit limit, small = {100, RLIM_INFINITY};
+    given_broker(t, &b);
+    struct peer *first = given_peer(&b), *again = given_peer(&b);
+    has_topic(first, "money", 1);
+    expect_int(keeps(&b, 0), 0);
+    expect(getrlimit(RLIMIT_FSIZE, &limit) == 0 && setrlimit(RLIMIT_FSIZE, &small) == 0);
+    asks_to_keep(first, 1);
+    expect(!has_answer(first, 100)); /* an error would say that it is not there */
+    asks_to_keep(again, 1);
+    expect(!has_answer(again, 100));
+    expect_int(keeps(&b, 2), KAFKA_ERROR_KAFKA_STORAGE_ERROR);
+    expect_int(keeps(&b, 3), KAFKA_ERROR_KAFKA_STORAGE_ERROR);
+    expect(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    passes(&b, 2000);
+    expect_int(hears_of_it(first).base_offset, 1);
+    expect_int(hears_of_it(again).base_offset, 1);
+    expect_int(keeps(&b, 2), 0);
+    stops(&b);
+}
+
+STORY("a broker stops though there is no room")
+{
+    struct broker b;
+    struct rlimit limit, small = {100, RLIM_INFINITY};
+    given_broker(t, &b);
+    struct peer *first = given_peer(&b);
+    has_topic(first, "money", 1);
+    expect_int(keeps(&b, 0), 0);
+    expect(getrlimit(RLIMIT_FSIZE, &limit) == 0 && setrlimit(RLIMIT_FSIZE, &small) == 0);
+    asks_to_keep(first, 1);
+    expect(!has_answer(first, 100));
+    stops(&b);
+    expect(setrlimit(RLIMIT_FSIZE, &limit) == 0);
 }
 
 STORY("a request that cannot be read closes its connection and no other")
