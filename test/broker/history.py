@@ -135,14 +135,21 @@ class Judge:
     def fault(self, kind, text):
         self.found.append(f"{kind}: {text}")
 
+    def is_superseded(self, part, offset, identity):
+        return self.last.get((part, record_key(identity)), -1) > offset
+
+    def is_aborted(self, batch):
+        """So its client was told, or nobody was and nothing of it is there."""
+        return batch.kind == "transaction" and (batch.outcome() == "aborted" or
+                                                (batch.outcome() == "unknown" and not self.visible[batch]))
+
     def may_be_gone(self, batch, index):
         """Compaction takes what was aborted and what has a later record of its key."""
         part = tuple(batch.records[index][:2])
         if part[0] not in self.reading.compacted:
             return False
-        if index not in batch.acked or (batch.kind == "transaction" and batch.outcome() == "aborted"):
-            return True
-        return self.last.get((part, record_key(batch.identity(index))), -1) > batch.acked[index][0]
+        return index not in batch.acked or self.is_aborted(batch) or \
+            self.is_superseded(part, batch.acked[index][0], batch.identity(index))
 
     # ---- each record ----
 
@@ -292,14 +299,15 @@ class Judge:
                         break
 
     def look_at_reader_of_keys(self, reader, isolation, part, seen, final):
-        """What is there now was there for the reader; what is not there any more had to go."""
+        """What is there now was there for the reader; what is not there any more had to go. Nobody has committed what was
+        aborted, so read_committed saw only what a later record of its key has taken away."""
         known, there = set(seen), set(final)
         missed = [record for record in final if record[0] <= seen[-1][0] and record not in known]
         gone = [record for record in seen if record not in there]
-        wrong = [record for record in gone if record[1] not in self.batch_of or not self.may_be_gone(*self.batch_of[record[1]])]
         if isolation == "read_committed":
-            wrong += [record for record in gone if record[1] in self.batch_of and self.batch_of[record[1]][0].kind == "transaction"
-                      and self.batch_of[record[1]][0].outcome() == "aborted"]
+            wrong = [record for record in gone if not self.is_superseded(part, *record)]
+        else:
+            wrong = [record for record in gone if record[1] not in self.batch_of or not self.may_be_gone(*self.batch_of[record[1]])]
         for record in missed[:1]:
             self.fault("changed", f"{part[0]}/{part[1]}: {reader} has not read {record} by {isolation}")
         for record in wrong[:1]:

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 import history
-from broker_stories import PEER, Broker, stories
+from broker_stories import PEER, Broker, fills, stories
 from history_mutations import MUTATIONS, changed
 from history_run import Run
 
@@ -153,4 +153,31 @@ def test_what_clients_were_told_holds_over_many_kills(tmp_path):
             finally:
                 run.close()
     finally:
+        broker.end()
+
+
+@pytest.mark.skipif(not ROUNDS, reason="at length: ./dev soak log")
+def test_what_clients_were_told_holds_when_there_is_no_room(small_disk, tmp_path):
+    """The disk is full to its last byte now and then, and the log is killed then, too."""
+    subprocess.run(["mount", "-o", "remount,size=250m", small_disk], check=True)
+    broker, chance = Silent(tmp_path, small_disk / "data").start(), random.Random(SEED)
+    run = Run(broker, tmp_path / "run", SEED)
+    try:
+        for _ in range(12):
+            run.looks_after(chance.uniform(1, 4))
+            run.trouble(0)
+            ballast = fills(small_disk)
+            run.looks_after(chance.uniform(0.1, 2.5))
+            killed = chance.random() < 0.4
+            if killed:
+                broker.kill()
+                verified(broker)
+            ballast.unlink()
+            if killed:
+                broker.start()
+        run.looks_after(3)
+        run.ends()
+        judged(run)
+    finally:
+        run.close()
         broker.end()
