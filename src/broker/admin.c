@@ -679,16 +679,39 @@ static mr_err alter_step(struct broker_config *config,
     }
 }
 
+/* Tools take back throttles of the broker that nobody has set (kafka-reassign-partitions): that changes
+ * nothing, so it is allowed. */
+static bool only_takes_back(const struct kafka_incremental_alter_configs_resource *asked)
+{
+    static const char *const names[] = {
+#define NODE_CONFIG(type, name, value, about) name,
+#include "broker/node_configs.def"
+    };
+
+    if (asked->resource_type != RESOURCE_BROKER)
+        return false;
+    for (int32_t i = 0; i < asked->configs.count; i++) {
+        if (asked->configs.items[i].config_operation != 1)
+            return false;
+        for (size_t k = 0; k < mr_count_of(names); k++)
+            if (mr_str_equal(asked->configs.items[i].name, mr_str_from(names[k])))
+                return false;
+    }
+    return true;
+}
+
 static int16_t increment_one(struct broker_request *request,
                              const struct kafka_incremental_alter_configs_resource *asked,
                              bool validate_only, mr_str *why)
 {
     struct broker_config config;
     struct broker_topic *topic;
-    int16_t code = alter_find(request, asked->resource_type, asked->resource_name, &topic, why);
+    int16_t code = only_takes_back(asked) ? (int16_t)KAFKA_ERROR_NONE
+                                          : alter_find(request, asked->resource_type,
+                                                       asked->resource_name, &topic, why);
     mr_err err = MR_OK;
 
-    if (code != KAFKA_ERROR_NONE)
+    if (code != KAFKA_ERROR_NONE || asked->resource_type == RESOURCE_BROKER)
         return code;
     broker_config_copy(&topic->config, &config);
     for (int32_t i = 0; i < asked->configs.count && err == MR_OK; i++)

@@ -71,7 +71,7 @@ def tool(name, *arguments, jars="kafka", seconds=120, text=None):
 
 
 @pytest.mark.parametrize("jars", ["kafka", "kafka-4"])
-def test_kafkas_own_programs(log, prefix, jars):
+def test_kafkas_own_programs(log, prefix, jars, tmp_path):
     at = ("--bootstrap-server", log.address)
     topic = f"{prefix}tools"
     tool("org.apache.kafka.tools.TopicCommand", *at, "--create", "--topic", topic, "--partitions", 3, jars=jars)
@@ -109,6 +109,15 @@ def test_kafkas_own_programs(log, prefix, jars):
     tool(command, *at, "abort", "--topic", topic, "--partition", 0, "--start-offset", open_ones[0][-1], jars=jars)
     assert log.reads(topic, 25000, 30, isolation_level="read_committed").count("open") == 0
     producer.abort_transaction(30)
+    elected = tool("org.apache.kafka.tools.LeaderElectionCommand", *at, "--election-type", "preferred", "--topic", topic,
+                   "--partition", 0, jars=jars)
+    assert "Valid replica already elected" in elected, elected
+    moves = tmp_path / "moves.json"
+    moves.write_text(json.dumps({"version": 1, "partitions": [{"topic": topic, "partition": 1, "replicas": [1]}]}))
+    move = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
+    assert "Successfully started" in tool(move, *at, "--execute", "--reassignment-json-file", moves, jars=jars)
+    assert "is completed" in tool(move, *at, "--verify", "--reassignment-json-file", moves, jars=jars)
+    assert "No partition reassignments found" in tool(move, *at, "--list", jars=jars)
     package = "kafka.admin" if jars == "kafka" else "org.apache.kafka.tools"
     versions = tool(f"{package}.BrokerApiVersionsCommand", *at, jars=jars)
     assert "Produce(0)" in versions and "UNKNOWN" not in versions.split("\n")[0]
