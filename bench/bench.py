@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -276,6 +277,32 @@ def bench_demo(folder, systems):
     spark.stop()
 
 
+def bench_clients(cassandra):
+    """The same writes of 12 columns by our CQL client alone and by the Java driver, on the same Cassandra, in turn."""
+    import packages
+    from cassandra_stories import session_of
+    from servers import java
+    session, cluster = session_of(cassandra)
+    session.execute("CREATE KEYSPACE IF NOT EXISTS bench WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
+    host, port = cassandra.address.split(",")[0].split(":")
+    rows = max(4, ROWS // 2)
+    subprocess.run(["ninja", "-C", ROOT / "build/release", "cql_program"], check=True, stdout=subprocess.DEVNULL)
+    jars = packages.install(packages.Jars("cassandra-driver", "4.17.0", "com.datastax.oss:java-driver-core:4.17.0",
+                                          "org.slf4j:slf4j-nop:1.7.36"))
+    subprocess.run([ROOT / "build/release/cql_program", f"{host}:{port}", "bench", str(rows // 2)], check=True, capture_output=True,
+                   timeout=1200)            # Cassandra is warm from here on
+    for what, command in (("our client", [ROOT / "build/release/cql_program", f"{host}:{port}", "bench", rows]),
+                          ("the Java driver", [java(), "-Xmx512m", "-cp", f"{jars}/*", ROOT / "bench/Writes.java", host, port,
+                                               "bench", rows])):
+        before = cpu_s(cassandra.processes[0].pid)
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True, timeout=1200)
+        rate, cpu, failed = done.stdout.split()
+        show("real: cassandra", f"{rows} rows of 12 columns by {what} alone: {float(rate):,.0f} rows/s; {cpu} CPU-us a row in it, "
+                                f"{failed} failed; CPU-s of Cassandra {cpu_s(cassandra.processes[0].pid) - before:.1f}")
+    session.execute("DROP KEYSPACE bench")
+    cluster.shutdown()
+
+
 def bench_real(folder):
     """The same records: everything embedded; with genuine Kafka and Cassandra; the demo's way on them, with Spark."""
     sys.path.insert(0, str(ROOT / "test" / "real"))
@@ -303,6 +330,7 @@ def bench_real(folder):
             (place / "drain").mkdir(mode=0o711)
             bench_drain(place / "drain", connections, others, f"real: {what}")
             if names:
+                bench_clients(systems["cassandra"])
                 for name, system in systems.items():
                     __import__(f"{name}_stories").empty(system)
                 (place / "demo").mkdir(mode=0o711)
