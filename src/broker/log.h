@@ -131,7 +131,8 @@ static inline int64_t broker_log_high(const struct broker_log *log)
 }
 static inline int64_t broker_log_stable(const struct broker_log *log)
 {
-    return broker_producers_stable(&log->producers, log->written);
+    int64_t stable = broker_producers_stable(&log->producers, log->written);
+    return stable > log->start ? stable : log->start; /* what was deleted holds nobody back */
 }
 
 /* ---- reading ---- */

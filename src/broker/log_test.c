@@ -575,6 +575,23 @@ STORY("what lies behind a hole that a power loss left is put aside")
     expect_int(appends(&b, "c", "3", 1), kept);
 }
 
+STORY("an open transaction whose beginning was deleted holds readers back where the log begins")
+{
+    struct bench b;
+    struct made made = {5, 1700000000000, 0, 0, true, "k", "open", 1};
+    int64_t base, end;
+    given_log(t, &b);
+    for (; made.sequence < 3; made.sequence++)
+        expect_ok(appends_made(&b, made, &base));
+    syncs(&b);
+    expect_int(broker_log_stable(b.log), 0);
+    broker_upkeep_cut(b.log, 2);
+    expect_int(broker_log_stable(b.log), 2);
+    expect_ok(broker_journal_marker(b.log, true, 5, 0, 1, &end));
+    syncs(&b);
+    expect_int(broker_log_stable(b.log), 4);
+}
+
 static void compacts(struct bench *b)
 {
     broker_upkeep_roll(b->log);

@@ -75,6 +75,24 @@ def test_an_open_transaction_holds_readers_back(log):
     reader.close()
 
 
+def test_what_was_deleted_of_an_open_transaction_holds_nobody_back(log):
+    name = log.topic()
+    producer = log.producer(transactional_id=f"x-{uuid.uuid4().hex[:8]}")
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for i in range(3):
+        producer.produce(name, str(i).encode())
+    producer.flush(20)
+    part = TopicPartition(name, 0, 2)
+    log.admin.delete_records([part])[part].result(20)
+    reader = log.consumer(isolation_level="read_committed", auto_offset_reset="error")
+    assert reader.get_watermark_offsets(part, 20, cached=False) == (2, 2)
+    reader.assign([part])
+    producer.commit_transaction(20)
+    assert take(reader, 1) == ["2"]
+    reader.close()
+
+
 def test_a_newer_producer_of_the_same_name_locks_the_older_out(log):
     name, identity = log.topic(), f"x-{uuid.uuid4().hex[:8]}"
     old, new = log.producer(transactional_id=identity), log.producer(transactional_id=identity)
