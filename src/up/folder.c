@@ -33,7 +33,8 @@ int up_command_verify(int argc, char **argv)
         return trouble("verify");
     if (broker_verify(mr_arena_printf(&arena, "%s/broker", folder), &text, &check) != MR_OK)
         return trouble("verify");
-    fwrite(text.data, 1, text.length, stdout);
+    if (text.length > 0)
+        fwrite(text.data, 1, text.length, stdout);
     printf("%zu partitions, %zu segments, %lld batches, %lld bytes: %zu faults, %zu notes\n",
            check.partitions, check.segments, (long long)check.batches, (long long)check.bytes,
            check.faults, check.notes);
