@@ -22,8 +22,8 @@ import json
 import pathlib
 import zlib
 
-Reading = collections.namedtuple("Reading", "committed uncommitted stable end offsets compacted")
-# committed, uncommitted: {(topic, partition): [(offset, identity)]}; stable, end: {(topic, partition): offset};
+Reading = collections.namedtuple("Reading", "committed uncommitted start stable end offsets compacted")
+# committed, uncommitted: {(topic, partition): [(offset, identity)]}; start, stable, end: {(topic, partition): offset};
 # offsets: {group: {(topic, partition): offset}}; compacted: topics that keep the last record of a key
 
 KEYS = 40
@@ -144,8 +144,11 @@ class Judge:
                                                 (batch.outcome() == "unknown" and not self.visible[batch]))
 
     def may_be_gone(self, batch, index):
-        """Compaction takes what was aborted and what has a later record of its key."""
+        """Compaction takes what was aborted and what has a later record of its key, and what lies before the log's start
+        was deleted."""
         part = tuple(batch.records[index][:2])
+        if self.reading.start[part] > batch.acked.get(index, (-1,))[0]:
+            return self.reading.start[part] > 0
         if part[0] not in self.reading.compacted:
             return False
         return index not in batch.acked or self.is_aborted(batch) or \
@@ -210,7 +213,7 @@ class Judge:
         sent, there = collections.defaultdict(list), collections.defaultdict(set)
         for batch in sorted(self.histories.batches.values(), key=lambda one: one.begun):
             for index, (topic, partition, *_) in enumerate(batch.records if batch.kind == "idempotent" else []):
-                if topic not in self.reading.compacted:
+                if topic not in self.reading.compacted and self.reading.start[topic, partition] == 0:
                     sent[batch.producer, topic, partition].append((batch, index))
         for part, records in self.reading.uncommitted.items():
             there[part].update(identity for _, identity in records)
@@ -283,11 +286,12 @@ class Judge:
     def look_at_readers(self):
         for (reader, isolation), parts in self.histories.readers.items():
             final = self.reading.committed if isolation == "read_committed" else self.reading.uncommitted
-            for part, seen in parts.items():
+            for part, everything in parts.items():
+                seen = [record for record in everything if record[0] >= self.reading.start[part]]
                 if self.power and any(self.batch_of[identity][0].kind in self.weak or isolation == "read_uncommitted"
                                       for _, identity in seen if identity in self.batch_of):
                     continue    # what is written can be read before it is on the disk
-                if part[0] in self.reading.compacted:
+                if part[0] in self.reading.compacted and seen:
                     self.look_at_reader_of_keys(reader, isolation, part, seen, final[part])
                     continue
                 if seen == final[part][:len(seen)]:
@@ -314,7 +318,7 @@ class Judge:
             self.fault("changed", f"{part[0]}/{part[1]}: {reader} has read {record} by {isolation}, which is gone")
 
     def look_at_stable(self):
-        """While a transaction is open the last stable offset stays at its first record. It was open from its first
+        """While a transaction is open the last stable offset stays at its first record, or at the log's start behind that. It was open from its first
         acknowledgement until its client asked for its end, if it had the client's end and no other."""
         asked = collections.defaultdict(list)
         for event in self.histories.stable:
@@ -329,7 +333,8 @@ class Judge:
                     firsts[part] = (offset, at)
             for part, (offset, at) in firsts.items():
                 for event in asked[part]:
-                    if at < event["asked"] and event["at"] < batch.ending and event["offset"] > offset:
+                    if at < event["asked"] and event["at"] < batch.ending and \
+                            event["offset"] > max(offset, self.reading.start[part]):
                         self.fault("passed", f"{part[0]}/{part[1]}: {event['offset']}, while {batch.name} was open from {offset} on")
 
     def look_at_groups(self):

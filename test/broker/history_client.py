@@ -297,7 +297,7 @@ class Watcher(Client):
         readers = {}
         for isolation in ("read_committed", "read_uncommitted"):
             readers[isolation] = Consumer(self.config(group_id="nobody", isolation_level=isolation, enable_auto_commit=False,
-                                                      auto_offset_reset="error", fetch_wait_max_ms=100))
+                                                      auto_offset_reset="earliest", fetch_wait_max_ms=100))
             readers[isolation].assign(parts)
         while not self.over:
             for isolation, reader in readers.items():

@@ -1,5 +1,6 @@
 """What a broken log might have done: each function changes a true outcome (histories and last reading) into one that must be
 found, and gives the kind of fault to find; None where the outcome has nothing to change in that way. In `MUTATIONS`."""
+import collections
 import copy
 
 from history import record_key
@@ -18,11 +19,16 @@ def changed(change, histories, reading, chance):
     return histories, reading, change(histories, reading, chance)
 
 
+def stays(reading, part):
+    """Nothing is ever removed there."""
+    return part[0] not in reading.compacted and reading.start[part] == 0
+
+
 def placed(histories, reading, wanted):
-    """(batch, index, part, offset) of every record in the log whose batch is wanted; not of topics that compact."""
+    """(batch, index, part, offset) of every record whose batch is wanted, where nothing is ever removed."""
     names = {batch.identity(i): (batch, i) for batch in histories.batches.values() if wanted(batch) for i in range(len(batch.records))}
     return [(*names[identity], part, offset) for part, records in reading.uncommitted.items()
-            for offset, identity in records if identity in names and part[0] not in reading.compacted]
+            for offset, identity in records if identity in names and stays(reading, part)]
 
 
 def is_transaction(outcome):
@@ -101,7 +107,9 @@ def a_record_of_an_aborted_transaction_is_read(histories, reading, chance):
 
 @mutation
 def half_of_an_unknown_transaction_is_there(histories, reading, chance):
-    found = one_of(chance, [one for one in placed(histories, reading, is_transaction("committed")) if len(one[0].records) > 1])
+    found = placed(histories, reading, is_transaction("committed"))
+    counts = collections.Counter(one[0] for one in found)
+    found = one_of(chance, [one for one in found if counts[one[0]] > 1])
     if found:
         batch, _, part, offset = found
         batch.told, batch.acked, batch.asked = None, {}, "commit"
@@ -159,7 +167,8 @@ def a_record_has_other_bytes(histories, reading, chance):
 
 @mutation
 def a_reader_has_seen_what_is_not_there(histories, reading, chance):
-    found = one_of(chance, [seen for parts in histories.readers.values() for seen in parts.values() if len(seen) > 1])
+    found = one_of(chance, [seen for parts in histories.readers.values() for part, seen in parts.items()
+                            if len(seen) > 1 and stays(reading, part)])
     if found:
         del found[len(found) // 2 - 1]
         return "changed"

@@ -77,11 +77,12 @@ class Run:
         self.targets = [(log.topic(3, segment_bytes=300000), 3), (log.topic(2), 2)]
         self.plain = (log.topic(3, segment_bytes=500000), 3)
         self.keyed = (log.topic(2, cleanup_policy="compact", segment_bytes=100000, min_cleanable_dirty_ratio=0.01), 2)
-        self.topics = [self.source, *self.targets, self.plain, self.keyed]
+        self.cut = (log.topic(2, segment_bytes=100000), 2)      # its records are deleted from its beginning on
+        self.topics = [self.source, *self.targets, self.plain, self.keyed, self.cut]
         name = f"{seed}-{self.folder.name}"
         self.groups = {"work": f"work-{name}", "read": f"read-{name}"}
         rests = [1.0, 3.5]      # longer than some time-outs
-        transactor = {"role": "transactor", "topics": [*self.targets, self.keyed], "rests": rests}
+        transactor = {"role": "transactor", "topics": [*self.targets, self.keyed, self.cut], "rests": rests}
         worker = {"role": "worker", "topics": self.targets, "source": self.source[0], "group": self.groups["work"], "timeout_ms": 10000}
         self.clients = [Process(self, options) for options in (
             {**transactor, "name": "alone", "id": f"alone-{name}", "timeout_ms": 10000, "moves": True},
@@ -92,7 +93,7 @@ class Run:
             {**worker, "name": "ann", "id": f"ann-{name}", "instance": "ann"},
             {**worker, "name": "bob", "id": f"bob-{name}", "instance": "bob"},
             {"role": "plain", "name": "steady", "kind": "idempotent", "rate": rate,
-             "topics": [self.plain, self.source, self.keyed, *self.targets]},
+             "topics": [self.plain, self.source, self.keyed, self.cut, *self.targets]},
             {"role": "plain", "name": "weak", "kind": "acks1", "topics": [self.plain], "rate": rate},
             {"role": "grouped", "name": "carl", "topics": [self.plain], "group": self.groups["read"],
              "instance": "carl"},
@@ -105,12 +106,17 @@ class Run:
         """Something bad happens, to a client or to the log."""
         chance, now = self.chance, time.monotonic()
         client = chance.choice(self.clients)
-        what = chance.choice(["kill", "kill", "freeze", "replace"] + kills * ["log"])
+        what = chance.choice(["kill", "kill", "freeze", "replace", "cut"] + kills * ["log"])
         if what == "log":
             self.killable.kill()
             self.after_kill()
             self.killable.start()
             self.log_began = time.time()
+        elif what == "cut":
+            part = TopicPartition(self.cut[0], chance.randrange(self.cut[1]))
+            start, _, end = bounds(self.log, [part])[part.topic, part.partition]
+            part.offset = chance.randint(start, end)
+            self.log.admin.delete_records([part])[part].result(20)
         elif what == "kill" or client.is_frozen():
             client.kill()
             client.start()
@@ -167,11 +173,12 @@ class Run:
         log = log or self.log
         settle(log, self.identifiers)
         names = dict(self.topics)
-        committed, stable = read(log, names, "read_committed")
-        uncommitted, end = read(log, names, "read_uncommitted")
+        ends = bounds(log, [TopicPartition(topic, p) for topic, count in names.items() for p in range(count)])
+        start, stable, end = ({part: told[i] for part, told in ends.items()} for i in range(3))
+        committed, uncommitted = read(log, start, stable, "read_committed"), read(log, start, end, "read_uncommitted")
         consumed = {self.groups["work"]: [self.source], self.groups["read"]: [self.plain]}
         offsets = {group: committed_offsets(log, group, topics) for group, topics in consumed.items()}
-        return history.Reading(committed, uncommitted, stable, end, offsets, {self.keyed[0]})
+        return history.Reading(committed, uncommitted, start, stable, end, offsets, {self.keyed[0]})
 
 
 def settle(log, identifiers):
@@ -180,12 +187,23 @@ def settle(log, identifiers):
         stories.wait_for(lambda: producer.init_transactions(10) is None, 60)
 
 
-def read(log, topics, isolation):
-    """Everything by this isolation level, and the ends that it is told of."""
+def bounds(log, parts):
+    """{(topic, partition): (where it begins, its last stable offset, its end)}"""
+    found = {}
+    for isolation in ("read_committed", "read_uncommitted"):
+        consumer = Consumer({"bootstrap.servers": log.address, "group.id": "nobody", "isolation.level": isolation, "log_level": 0})
+        for part in parts:
+            start, end = consumer.get_watermark_offsets(part, 20, cached=False)
+            found[part.topic, part.partition] = (*found.get((part.topic, part.partition), (start,)), end)
+        consumer.close()
+    return found
+
+
+def read(log, start, ends, isolation):
+    """Everything by this isolation level."""
     consumer = Consumer({"bootstrap.servers": log.address, "group.id": "nobody", "isolation.level": isolation,
                          "enable.auto.commit": False, "auto.offset.reset": "error", "enable.partition.eof": True, "log_level": 0})
-    parts = [TopicPartition(topic, p, 0) for topic, count in topics.items() for p in range(count)]
-    ends = {(p.topic, p.partition): consumer.get_watermark_offsets(p, 20, cached=False)[1] for p in parts}
+    parts = [TopicPartition(*part, offset) for part, offset in start.items()]
     found, left = {part: [] for part in ends}, set(ends)
     consumer.assign(parts)
 
@@ -201,7 +219,7 @@ def read(log, topics, isolation):
         return not left
     stories.wait_for(all_read, 120, 0)
     consumer.close()
-    return found, ends
+    return found
 
 
 def committed_offsets(log, group, topics):

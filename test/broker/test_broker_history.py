@@ -66,7 +66,7 @@ class Past:
         self.note("commits", how="committed", group="h", offsets=[("a", 0, 3)])
         self.offsets["h"] = {("a", 0): 3}
         self.file.close()
-        return history.Histories(folder), history.Reading(seen, every, dict(end), end, self.offsets, {"k"})
+        return history.Histories(folder), history.Reading(seen, every, dict.fromkeys(end, 0), dict(end), end, self.offsets, {"k"})
 
 
 @pytest.fixture
