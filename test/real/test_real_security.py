@@ -91,24 +91,29 @@ def cassandra(genuine, secrets):
     factory = {"class_name": "org.apache.cassandra.security.PEMBasedSslContextFactory"}
     return genuine("cassandra", settings={
         "authenticator": "PasswordAuthenticator", "authorizer": "CassandraAuthorizer",
-        "client_encryption_options": {"enabled": True, "optional": False, "keystore": str(secrets / "both.pem"),
+        "client_encryption_options": {"enabled": True, "optional": False, "require_client_auth": True,
+                                      "keystore": str(secrets / "both.pem"), "truststore": str(secrets / "cert.pem"),
                                       "ssl_context_factory": factory}})
 
 
-def test_tables_of_a_cassandra_with_roles_and_tls(cassandra, secrets, run_users):
-    signs_in = ["--cassandra-user", "cassandra", "--cassandra-password-file", secrets / "cassandra",
-                "--cassandra-tls-ca", secrets / "cert.pem", "--cassandra-compression", "lz4"]
+def test_tables_of_a_cassandra_with_roles_and_certificates_on_both_sides(cassandra, secrets, run_users):
+    ours = ["--cassandra-tls-ca", secrets / "cert.pem", "--cassandra-tls-cert", secrets / "both.pem"]
+    password = ["--cassandra-user", "cassandra", "--cassandra-password-file", secrets / "cassandra"]
+    signs_in = [*password, *ours, "--cassandra-compression", "lz4"]
     wait_for(lambda: check("--cassandra", cassandra.address, *signs_in).returncode == 0, 60)   # its first role takes a while
     wrong = check("--cassandra", cassandra.address, "--cassandra-user", "cassandra", "--cassandra-password-file",
-                  secrets / "wrong", "--cassandra-tls-ca", secrets / "cert.pem")
+                  secrets / "wrong", *ours)
     assert wrong.returncode == 1 and re.search(r"^cassandra .*FAILED: .*(username|password|credentials)", wrong.stderr,
                                                re.M | re.I), wrong.stderr
     untrusted = check("--cassandra", cassandra.address, "--cassandra-tls", "true")
     assert untrusted.returncode == 1 and re.search(r"^cassandra .*FAILED: .*certificate", untrusted.stderr, re.M)
+    nameless = check("--cassandra", cassandra.address, *password, "--cassandra-tls-ca", secrets / "cert.pem")
+    assert nameless.returncode == 1 and re.search(r"^cassandra .*FAILED: .*certificate", nameless.stderr, re.M), nameless.stderr
     pipeline = run_users({"cassandra": cassandra.address}, *signs_in).wait_ready(120)
     grows(pipeline)
     context = ssl.create_default_context(cafile=secrets / "cert.pem")
     context.check_hostname = False
+    context.load_cert_chain(secrets / "both.pem")
     cluster = Cluster(["127.0.0.1"], port=cassandra.port(), ssl_context=context,
                       auth_provider=PlainTextAuthProvider("cassandra", "cassandra"))
     assert cluster.connect().execute("SELECT count(*) FROM spark_streams.created_users").one()[0] >= 50
