@@ -147,8 +147,8 @@ class Judge:
         """Compaction takes what was aborted and what has a later record of its key, and what lies before the log's start
         was deleted."""
         part = tuple(batch.records[index][:2])
-        if self.reading.start[part] > batch.acked.get(index, (-1,))[0]:
-            return self.reading.start[part] > 0
+        if self.reading.start[part] > max(0, batch.acked.get(index, (0,))[0]):
+            return True
         if part[0] not in self.reading.compacted:
             return False
         return index not in batch.acked or self.is_aborted(batch) or \

@@ -13,7 +13,7 @@ import time
 import history
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from broker_stories import PEER, Broker, stories
+from broker_stories import PEER, Silent, stories
 from history_run import Run
 from power_loss import replay
 
@@ -163,7 +163,7 @@ class Noted:
         layer, self.folder = folder / "forgetful.so", folder
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-o", layer, HERE / "forgetful.c", "-ldl"], check=True)
         self.root, self.notes = folder / "data" / "broker", folder / "notes"
-        self.broker = Broker(folder)
+        self.broker = Silent(folder)
         self.broker.environment = {"LD_PRELOAD": str(layer), "FORGETFUL_ROOT": str(self.root), "FORGETFUL_NOTES": str(self.notes)}
         self.root.mkdir(parents=True)
         self.broker.start()
@@ -179,7 +179,7 @@ class Noted:
             (folder / "data").mkdir(parents=True)
             (folder / "data" / "format").write_text("1\n")
             disk.top.survives(chance, str(folder / "data" / "broker"))
-            after = Broker(folder).start()
+            after = Silent(folder).start()
             try:
                 check(after, moment)
             except BaseException:
