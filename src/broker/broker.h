@@ -19,6 +19,9 @@ struct broker_security_options {
     bool token_unsecured;                /* tokens without a signature are good too */
     int64_t session_ms;                  /* clients authenticate again within it; 0: never */
     size_t conns_per_address_max;        /* 0: no limit of its own */
+    bool acls;                           /* what nobody is allowed is refused */
+    bool allow_everyone;                 /* but for resources that no rule is about */
+    mr_str super_users;                  /* "User:ann;User:bob": may everything */
 };
 
 struct broker_options {

@@ -193,7 +193,8 @@ void broker_metadata_metadata(struct broker_request *request)
     for (int32_t i = 0; may_make && i < in->topics.count; i++) {
         mr_str name = in->topics.items[i].name;
         if (name.data == NULL || !broker_topics_id_is_zero(&in->topics.items[i].topic_id) ||
-            broker_topics_find(&server->topics, name) != NULL)
+            broker_topics_find(&server->topics, name) != NULL ||
+            !broker_rights_may_make(request, name))
             continue;
         if (broker_server_auto_create(server, name, NULL) == KAFKA_ERROR_NONE)
             metadata->made[metadata->made_count++] = name;

@@ -29,6 +29,8 @@ static mr_err row_read(struct broker_security *security, struct mr_arena *arena,
         return err;
     if (json_get(row, MR_STR("scram")) != NULL)
         return broker_users_read(security, row);
+    if (json_get(row, MR_STR("acl")) != NULL)
+        return broker_acl_read(&security->acls, row);
     return mr_fail(MR_CORRUPT, "a row of an unknown kind");
 }
 
@@ -107,6 +109,7 @@ static void write_done(struct mr_job *job)
 static void file_print(const struct broker_security *security, struct mr_buf *out)
 {
     broker_users_print(security, out);
+    broker_acl_print(&security->acls, out);
 }
 
 static void file_write(struct mr_task *task)
@@ -177,6 +180,17 @@ static mr_err tokens_open(struct broker_security *security,
     return broker_token_open(options->token_keys, options->token_unsecured, &security->keys);
 }
 
+static mr_err acls_open(struct broker_security *security,
+                        const struct broker_security_options *options)
+{
+    if (!options->acls && (options->super_users.length > 0 || options->allow_everyone))
+        return mr_fail(MR_INVALID,
+                       "super users and rights without rules need access rules: --acls");
+    security->acls.enabled = options->acls;
+    security->acls.allow_everyone = options->allow_everyone;
+    return broker_acl_supers(&security->acls, options->super_users);
+}
+
 mr_err broker_security_open(struct broker_security *security, struct broker_server *server,
                             const struct broker_security_options *options, mr_str folder)
 {
@@ -196,6 +210,8 @@ mr_err broker_security_open(struct broker_security *security, struct broker_serv
     if (err == MR_OK)
         err = tokens_open(security, options);
     if (err == MR_OK)
+        err = acls_open(security, options);
+    if (err == MR_OK)
         err = file_read(security);
     if (err == MR_OK && options->users.length > 0)
         err = broker_users_first(security, options->users, &made);
@@ -214,6 +230,7 @@ void broker_security_fini(struct broker_security *security)
     for (size_t i = 0; (entry = mr_map_next(&security->users, &i)) != NULL;)
         mr_free(entry->value);
     mr_map_fini(&security->users);
+    broker_acl_fini(&security->acls);
     broker_token_close(security->keys);
     net_tls_free(security->tls);
     mr_free(security->issuer);

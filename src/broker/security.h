@@ -3,6 +3,7 @@
 #ifndef BROKER_SECURITY_H
 #define BROKER_SECURITY_H
 
+#include "broker/acl.h"
 #include "broker/broker.h"
 #include "broker/topics.h"
 #include "kafka/scram.h"
@@ -36,7 +37,8 @@ struct broker_security {
     struct broker_token_keys *keys;
     char *issuer, *audience; /* NULL: not looked at */
     struct mr_map users;     /* by name */
-    uint8_t secret[32];      /* of this run: salts for users that do not exist */
+    struct broker_acls acls;
+    uint8_t secret[32]; /* of this run: salts for users that do not exist */
     /* the file */
     char *path;
     bool writing, write_again;

@@ -1,5 +1,6 @@
 /* broker/security_test.c: our own client at a broker that asks who it is; on one loop, real time. */
 #include "broker/server.h"
+#include "json/json.h"
 #include "kafka/kafka.h"
 #include "story.h"
 
@@ -46,6 +47,53 @@ static struct world *given_world(struct story *t, struct broker_security_options
     snprintf(world->address, sizeof world->address, "127.0.0.1:%u",
              broker_server_port(world->server));
     return world;
+}
+
+static void given_rule(struct broker_acls *acls, const char *row)
+{
+    struct mr_arena arena;
+    const struct json_value *value;
+    mr_arena_init(&arena);
+    if (json_parse(&arena, mr_str_from(row), &value) != MR_OK ||
+        broker_acl_read(acls, value) != MR_OK)
+        mr_array_fini(&acls->rules); /* the story notices */
+    mr_arena_fini(&arena);
+}
+
+#define RULE(permission, operation, pattern, name, principal, host)                       \
+    "{\"acl\":\"" permission "\",\"operation\":\"" operation "\",\"resource\":\"TOPIC\"," \
+    "\"pattern\":\"" pattern "\",\"name\":\"" name "\",\"principal\":\"" principal        \
+    "\",\"host\":\"" host "\"}"
+
+STORY("rules allow, bring along and deny as in Kafka's model")
+{
+    struct broker_acls acls = {.enabled = true};
+    const char *host = "10.0.0.1";
+#define MAY(who, operation, topic)                                                           \
+    broker_acl_allows(&acls, "User:" who, host, BROKER_ACL_OP_##operation, BROKER_ACL_TOPIC, \
+                      MR_STR(topic))
+    expect_ok(broker_acl_supers(&acls, MR_STR("User:root; User:CN=log,O=Stories")));
+    expect(broker_acl_supers(&acls, MR_STR("root")) == MR_INVALID);
+    expect(MAY("root", DELETE, "orders") && MAY("CN=log,O=Stories", ALTER, "orders"));
+    expect(!MAY("ann", READ, "orders"));
+    acls.allow_everyone = true;
+    expect(MAY("ann", READ, "orders"));
+    given_rule(&acls, RULE("ALLOW", "READ", "PREFIXED", "ord", "User:ann", "*"));
+    expect(MAY("ann", READ, "orders") && MAY("ann", DESCRIBE, "ord") && MAY("ann", WRITE, "or"));
+    expect(!MAY("ann", WRITE, "orders") && !MAY("bob", READ, "orders"));
+    acls.allow_everyone = false;
+    given_rule(&acls, RULE("DENY", "DESCRIBE", "LITERAL", "orders", "User:*", "10.0.0.1"));
+    expect(MAY("ann", READ, "orders") && !MAY("ann", DESCRIBE, "orders"));
+    host = "10.0.0.2";
+    expect(MAY("ann", DESCRIBE, "orders"));
+    given_rule(&acls, RULE("ALLOW", "ALTER_CONFIGS", "LITERAL", "*", "User:bob", "*"));
+    expect(MAY("bob", DESCRIBE_CONFIGS, "any") && !MAY("bob", DESCRIBE, "any"));
+    expect(broker_acl_allows_any(&acls, "User:ann", host, BROKER_ACL_OP_READ, BROKER_ACL_TOPIC));
+    given_rule(&acls, RULE("DENY", "ALL", "PREFIXED", "or", "User:ann", "*"));
+    expect(!broker_acl_allows_any(&acls, "User:ann", host, BROKER_ACL_OP_READ, BROKER_ACL_TOPIC));
+    expect(acls.rules.count == 4);
+    broker_acl_fini(&acls);
+#undef MAY
 }
 
 static void on_closed(struct mr_task *task)

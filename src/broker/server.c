@@ -153,6 +153,8 @@ static void conn_flush(struct broker_conn *conn)
 void broker_server_answer(struct broker_request *request)
 {
     mr_assert(!request->answered);
+    broker_rights_answer(request);
+    broker_sight_answer(request);
     request->answered = true;
     request->abandon = NULL;
     mr_counter_add(request->server->storage.requests, 1);
@@ -180,7 +182,8 @@ static mr_err refuse(struct broker_conn *conn, const struct broker_request *requ
 
 static void request_run(struct broker_request *request)
 {
-    handlers[request->api->key](request);
+    if (broker_rights_admit(request))
+        handlers[request->api->key](request);
 }
 
 static void hold(struct broker_request *request)

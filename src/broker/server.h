@@ -38,9 +38,10 @@ struct broker_request {
     struct mr_arena arena;
     struct mr_bytes *owner; /* of the frame */
     mr_str frame, body;
-    void *in, *out;   /* structs of the API; `out` begins with its defaults */
-    broker_refs refs; /* counted; given back once the answer is queued */
-    void *work;       /* the handler's own, while it waits */
+    void *in, *out;                 /* structs of the API; `out` begins with its defaults */
+    broker_refs refs;               /* counted; given back once the answer is queued */
+    void *work;                     /* the handler's own, while it waits */
+    struct broker_refused *refused; /* rows that it does not see (rights.c) */
     void (*abandon)(struct broker_request *request); /* the connection went; NULL: carry on */
     bool answered, silent, held;
     bool raw; /* a SASL token without a header: so is its answer */

@@ -212,6 +212,9 @@ const char *up_options_security_word(const struct up_options *options)
                  {options->tls_clients, "--tls-clients"},
                  {options->sasl, "--sasl"},
                  {options->users, "--users"},
+                 {options->acls, "--acls"},
+                 {options->super_users, "--super-users"},
+                 {options->allow_everyone, "--allow-everyone"},
                  {options->sasl_session, "--sasl-session"},
                  {options->token_keys, "--token-keys"},
                  {options->token_issuer, "--token-issuer"},
@@ -264,6 +267,9 @@ mr_err up_options_security(const struct up_options *options, struct broker_secur
         .token_issuer = mr_str_from(options->token_issuer),
         .token_audience = mr_str_from(options->token_audience),
         .token_unsecured = options->token_unsecured != NULL,
+        .acls = options->acls != NULL,
+        .allow_everyone = options->allow_everyone != NULL,
+        .super_users = mr_str_from(options->super_users),
     };
     mr_err err = clients_read(options, &out->tls.clients);
     if (err == MR_OK)

@@ -1,0 +1,554 @@
+/* broker/acl.c: the access rules, what they allow, and how they are told and changed. A deny wins
+ * over every allow; who may read, write, delete or alter may also describe (KIP-11, KIP-290). */
+#include "broker/server.h"
+#include "json/json.h"
+
+#include <stdio.h>
+
+static const char *const operation_names[] = {
+#define OPERATION(number, name) [number] = #name,
+#include "broker/acls.def"
+};
+static const char *const resource_names[] = {
+#define RESOURCE(number, name, code, operations) [number] = #name,
+#include "broker/acls.def"
+};
+static const char *const pattern_names[] = {
+#define PATTERN(number, name) [number] = #name,
+#include "broker/acls.def"
+};
+static const char *const permission_names[] = {
+#define PERMISSION(number, name) [number] = #name,
+#include "broker/acls.def"
+};
+
+#define BIT(name) (1 << BROKER_ACL_OP_##name)
+static const int32_t operations[] = {
+#define RESOURCE(number, name, code, operations) [number] = (operations),
+#include "broker/acls.def"
+};
+#undef BIT
+
+int32_t broker_acl_operations(int8_t resource)
+{
+    return operations[resource];
+}
+
+static void rule_fini(struct broker_acl *rule)
+{
+    mr_free(rule->name);
+    mr_free(rule->principal);
+    mr_free(rule->host);
+}
+
+void broker_acl_fini(struct broker_acls *acls)
+{
+    for (size_t i = 0; i < acls->rules.count; i++)
+        rule_fini(&acls->rules.items[i]);
+    for (size_t i = 0; i < acls->super_users.count; i++)
+        mr_free(acls->super_users.items[i]);
+    mr_array_fini(&acls->rules);
+    mr_array_fini(&acls->super_users);
+}
+
+/* "Type:name", both there. */
+static bool principal_ok(mr_str text)
+{
+    ptrdiff_t colon = mr_str_find_byte(text, ':');
+    return colon > 0 && (size_t)colon + 1 < text.length && mr_str_is_utf8(text);
+}
+
+mr_err broker_acl_supers(struct broker_acls *acls, mr_str list)
+{
+    mr_str one;
+
+    while (list.length > 0 && mr_str_split(&list, ';', &one)) {
+        one = mr_str_trim(one);
+        if (one.length == 0)
+            continue;
+        if (!principal_ok(one))
+            return mr_fail(MR_INVALID, "super user \"%.*s\": expected User:NAME", MR_STR_ARG(one));
+        *mr_array_add(&acls->super_users) = mr_copy_cstr(one);
+    }
+    return MR_OK;
+}
+
+/* ---- the file's rows ---- */
+
+void broker_acl_print(const struct broker_acls *acls, struct mr_buf *out)
+{
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        const struct broker_acl *rule = &acls->rules.items[i];
+        mr_buf_printf(out, "{\"acl\":\"%s\",\"operation\":\"%s\",\"resource\":\"%s\",",
+                      permission_names[rule->permission], operation_names[rule->operation],
+                      resource_names[rule->resource]);
+        mr_buf_printf(out, "\"pattern\":\"%s\",\"name\":", pattern_names[rule->pattern]);
+        mr_buf_json(out, mr_str_from(rule->name));
+        mr_buf_cstr(out, ",\"principal\":");
+        mr_buf_json(out, mr_str_from(rule->principal));
+        mr_buf_cstr(out, ",\"host\":");
+        mr_buf_json(out, mr_str_from(rule->host));
+        mr_buf_cstr(out, "}\n");
+    }
+}
+
+static int8_t word_find(const char *const *names, size_t count, mr_str word)
+{
+    for (size_t i = 0; i < count; i++)
+        if (names[i] != NULL && mr_str_equal(mr_str_from(names[i]), word))
+            return (int8_t)i;
+    return 0;
+}
+
+static mr_str text_of(const struct json_value *row, const char *name)
+{
+    return json_str(json_get(row, mr_str_from(name)), MR_STR_NULL);
+}
+
+mr_err broker_acl_read(struct broker_acls *acls, const struct json_value *row)
+{
+    struct broker_acl rule = {
+        .permission = word_find(permission_names, mr_count_of(permission_names),
+                                text_of(row, "acl")),
+        .operation = word_find(operation_names, mr_count_of(operation_names),
+                               text_of(row, "operation")),
+        .resource = word_find(resource_names, mr_count_of(resource_names),
+                              text_of(row, "resource")),
+        .pattern = word_find(pattern_names, mr_count_of(pattern_names), text_of(row, "pattern")),
+    };
+
+    if (rule.permission < BROKER_ACL_PERMISSION_DENY || rule.operation < BROKER_ACL_OP_ALL ||
+        rule.resource == 0 || rule.pattern < BROKER_ACL_PATTERN_LITERAL ||
+        text_of(row, "name").length == 0 || !principal_ok(text_of(row, "principal")) ||
+        text_of(row, "host").length == 0)
+        return mr_fail(MR_CORRUPT, "expected an access rule");
+    rule.name = mr_copy_cstr(text_of(row, "name"));
+    rule.principal = mr_copy_cstr(text_of(row, "principal"));
+    rule.host = mr_copy_cstr(text_of(row, "host"));
+    *mr_array_add(&acls->rules) = rule;
+    return MR_OK;
+}
+
+/* ---- what they allow ---- */
+
+static bool is_star(const char *text)
+{
+    return strcmp(text, "*") == 0;
+}
+
+static bool covers(const struct broker_acl *rule, mr_str name)
+{
+    mr_str own = mr_str_from(rule->name);
+
+    if (rule->pattern == BROKER_ACL_PATTERN_PREFIXED)
+        return mr_str_starts(name, own);
+    return is_star(rule->name) || mr_str_equal(own, name);
+}
+
+static bool is_about(const struct broker_acl *rule, const char *principal, const char *host)
+{
+    return (strcmp(rule->principal, principal) == 0 || strcmp(rule->principal, "User:*") == 0) &&
+           (is_star(rule->host) || strcmp(rule->host, host) == 0);
+}
+
+/* An allowed operation brings others along; a denied one does not. */
+static bool speaks_of(const struct broker_acl *rule, int8_t operation)
+{
+    int8_t said = rule->operation;
+
+    if (said == operation || said == BROKER_ACL_OP_ALL)
+        return true;
+    if (rule->permission == BROKER_ACL_PERMISSION_DENY)
+        return false;
+    if (operation == BROKER_ACL_OP_DESCRIBE)
+        return said == BROKER_ACL_OP_READ || said == BROKER_ACL_OP_WRITE ||
+               said == BROKER_ACL_OP_DELETE || said == BROKER_ACL_OP_ALTER;
+    return operation == BROKER_ACL_OP_DESCRIBE_CONFIGS && said == BROKER_ACL_OP_ALTER_CONFIGS;
+}
+
+static bool is_super(const struct broker_acls *acls, const char *principal)
+{
+    for (size_t i = 0; i < acls->super_users.count; i++)
+        if (strcmp(acls->super_users.items[i], principal) == 0)
+            return true;
+    return false;
+}
+
+bool broker_acl_allows(const struct broker_acls *acls, const char *principal, const char *host,
+                       int8_t operation, int8_t resource, mr_str name)
+{
+    bool any = false, allowed = false;
+
+    if (!acls->enabled || is_super(acls, principal))
+        return true;
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        const struct broker_acl *rule = &acls->rules.items[i];
+        if (rule->resource != resource || !covers(rule, name))
+            continue;
+        any = true;
+        if (!is_about(rule, principal, host) || !speaks_of(rule, operation))
+            continue;
+        if (rule->permission == BROKER_ACL_PERMISSION_DENY)
+            return false;
+        allowed = true;
+    }
+    return allowed || (!any && acls->allow_everyone);
+}
+
+/* Whether a deny is about everything that the allow is about. */
+static bool is_denied(const struct broker_acls *acls, const struct broker_acl *allow,
+                      const char *principal, const char *host, int8_t operation)
+{
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        const struct broker_acl *rule = &acls->rules.items[i];
+        bool all = rule->pattern == BROKER_ACL_PATTERN_LITERAL && is_star(rule->name);
+        if (rule->permission != BROKER_ACL_PERMISSION_DENY || rule->resource != allow->resource ||
+            !is_about(rule, principal, host) || !speaks_of(rule, operation))
+            continue;
+        if (all || (rule->pattern == BROKER_ACL_PATTERN_PREFIXED
+                        ? mr_str_starts(mr_str_from(allow->name), mr_str_from(rule->name))
+                        : allow->pattern == BROKER_ACL_PATTERN_LITERAL &&
+                              strcmp(allow->name, rule->name) == 0))
+            return true;
+    }
+    return false;
+}
+
+bool broker_acl_allows_any(const struct broker_acls *acls, const char *principal, const char *host,
+                           int8_t operation, int8_t resource)
+{
+    struct broker_acl everything = {
+        .resource = resource, .pattern = BROKER_ACL_PATTERN_LITERAL, .name = (char[]){"*"}};
+
+    if (!acls->enabled || is_super(acls, principal))
+        return true;
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        const struct broker_acl *rule = &acls->rules.items[i];
+        if (rule->resource == resource && rule->permission == BROKER_ACL_PERMISSION_ALLOW &&
+            is_about(rule, principal, host) && speaks_of(rule, operation) &&
+            !is_denied(acls, rule, principal, host, operation))
+            return true;
+    }
+    return acls->allow_everyone && !is_denied(acls, &everything, principal, host, operation);
+}
+
+/* ---- filters ---- */
+
+struct filter {
+    int8_t resource, pattern, operation, permission;
+    mr_str name, principal, host; /* no data: any */
+};
+
+static const char *filter_check(const struct filter *filter)
+{
+    if (filter->resource != 1 &&
+        (filter->resource < BROKER_ACL_TOPIC || filter->resource > BROKER_ACL_USER))
+        return "The filter has an unknown type of resource.";
+    if (filter->pattern < BROKER_ACL_PATTERN_ANY || filter->pattern > BROKER_ACL_PATTERN_PREFIXED)
+        return "The filter has an unknown type of pattern.";
+    if (filter->operation < BROKER_ACL_OP_ANY || filter->operation > BROKER_ACL_OP_TWO_PHASE_COMMIT)
+        return "The filter has an unknown operation.";
+    if (filter->permission < BROKER_ACL_PERMISSION_ANY ||
+        filter->permission > BROKER_ACL_PERMISSION_ALLOW)
+        return "The filter has an unknown type of permission.";
+    return NULL;
+}
+
+static bool filter_names(const struct filter *filter, const struct broker_acl *rule)
+{
+    if (filter->pattern >= BROKER_ACL_PATTERN_LITERAL && filter->pattern != rule->pattern)
+        return false;
+    if (filter->name.data == NULL)
+        return true;
+    if (filter->pattern == BROKER_ACL_PATTERN_MATCH)
+        return covers(rule, filter->name);
+    return mr_str_equal(filter->name, mr_str_from(rule->name));
+}
+
+static bool filter_takes(const struct filter *filter, const struct broker_acl *rule)
+{
+    return (filter->resource == 1 || filter->resource == rule->resource) &&
+           (filter->operation == BROKER_ACL_OP_ANY || filter->operation == rule->operation) &&
+           (filter->permission == BROKER_ACL_PERMISSION_ANY ||
+            filter->permission == rule->permission) &&
+           (filter->principal.data == NULL ||
+            mr_str_equal(filter->principal, mr_str_from(rule->principal))) &&
+           (filter->host.data == NULL || mr_str_equal(filter->host, mr_str_from(rule->host))) &&
+           filter_names(filter, rule);
+}
+
+/* ---- DescribeAcls ---- */
+
+static mr_str text_copy(struct broker_request *request, const char *text)
+{
+    return mr_arena_str(&request->arena, mr_str_from(text));
+}
+
+/* Rules of one resource stand together. */
+static struct kafka_describe_acls_resource *resource_of(struct broker_request *request,
+                                                        const struct broker_acl *rule)
+{
+    struct kafka_describe_acls_response *out = request->out;
+    struct kafka_describe_acls_resource *row = NULL;
+
+    if (out->resources.count > 0)
+        row = &out->resources.items[out->resources.count - 1];
+    if (row != NULL && row->resource_type == rule->resource && row->pattern_type == rule->pattern &&
+        mr_str_equal(row->resource_name, mr_str_from(rule->name)))
+        return row;
+    row = &out->resources.items[out->resources.count++];
+    row->resource_type = rule->resource;
+    row->pattern_type = rule->pattern;
+    row->resource_name = text_copy(request, rule->name);
+    return row;
+}
+
+static void rules_tell(struct broker_request *request, const struct filter *filter)
+{
+    const struct broker_acls *acls = &request->server->security.acls;
+    struct kafka_describe_acls_response *out = request->out;
+
+    out->resources.items = mr_arena_array(&request->arena, struct kafka_describe_acls_resource,
+                                          acls->rules.count);
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        const struct broker_acl *rule = &acls->rules.items[i];
+        if (!filter_takes(filter, rule))
+            continue;
+        struct kafka_describe_acls_resource *row = resource_of(request, rule);
+        struct kafka_describe_acls_acl *grown;
+        if ((row->acls.count & (row->acls.count - 1)) == 0) { /* full at every power of two */
+            grown = mr_arena_array(&request->arena, struct kafka_describe_acls_acl,
+                                   row->acls.count == 0 ? 1 : (size_t)row->acls.count * 2);
+            if (row->acls.count > 0)
+                memcpy(grown, row->acls.items, (size_t)row->acls.count * sizeof(*grown));
+            row->acls.items = grown;
+        }
+        row->acls.items[row->acls.count++] = (struct kafka_describe_acls_acl){
+            .principal = text_copy(request, rule->principal),
+            .host = text_copy(request, rule->host),
+            .operation = rule->operation,
+            .permission_type = rule->permission,
+        };
+    }
+}
+
+void broker_acl_describe_acls(struct broker_request *request)
+{
+    const struct kafka_describe_acls_request *in = request->in;
+    struct kafka_describe_acls_response *out = request->out;
+    struct filter filter = {
+        in->resource_type_filter, in->pattern_type_filter, in->operation,  in->permission_type,
+        in->resource_name_filter, in->principal_filter,    in->host_filter};
+    const char *why = filter_check(&filter);
+
+    if (!request->server->security.acls.enabled) {
+        out->error_code = KAFKA_ERROR_SECURITY_DISABLED;
+        out->error_message = mr_str_from("No Authorizer is configured on the broker");
+    } else if (why != NULL) {
+        out->error_code = KAFKA_ERROR_INVALID_REQUEST;
+        out->error_message = mr_str_from(why);
+    } else {
+        rules_tell(request, &filter);
+    }
+    broker_server_answer(request);
+}
+
+/* ---- CreateAcls: a rule comes behind those of its resource ---- */
+
+struct alteration {
+    struct broker_catalog_wait wait;
+    struct broker_request *request;
+};
+
+static int16_t creation_check(const struct broker_acls *acls,
+                              const struct kafka_create_acls_creation *asked, const char **why)
+{
+    if (!acls->enabled) {
+        *why = "No Authorizer is configured on the broker";
+        return KAFKA_ERROR_SECURITY_DISABLED;
+    }
+    if (asked->resource_type < BROKER_ACL_TOPIC || asked->resource_type > BROKER_ACL_USER)
+        *why = "Invalid resource type";
+    else if (asked->resource_pattern_type < BROKER_ACL_PATTERN_LITERAL ||
+             asked->resource_pattern_type > BROKER_ACL_PATTERN_PREFIXED)
+        *why = "Invalid pattern type";
+    else if (asked->operation < BROKER_ACL_OP_ALL ||
+             asked->operation > BROKER_ACL_OP_TWO_PHASE_COMMIT)
+        *why = "Invalid operation";
+    else if (asked->permission_type < BROKER_ACL_PERMISSION_DENY ||
+             asked->permission_type > BROKER_ACL_PERMISSION_ALLOW)
+        *why = "Invalid permission type";
+    else if (asked->resource_name.length == 0 || !mr_str_is_utf8(asked->resource_name))
+        *why = "Resource name should not be empty";
+    else if (asked->resource_type == BROKER_ACL_CLUSTER &&
+             !mr_str_equal(asked->resource_name, MR_STR("kafka-cluster")))
+        *why = "The only valid name for the CLUSTER resource is kafka-cluster";
+    else if (!principal_ok(asked->principal))
+        *why = "Could not parse principal (expected a type, a colon and a name)";
+    else if (asked->host.length == 0 || !mr_str_is_utf8(asked->host))
+        *why = "Host should not be empty";
+    if (*why != NULL)
+        return KAFKA_ERROR_INVALID_REQUEST;
+    if (acls->rules.count >= MR_LIMIT_BROKER_ACLS) {
+        *why = "The broker keeps no more rules";
+        return KAFKA_ERROR_INVALID_REQUEST;
+    }
+    return KAFKA_ERROR_NONE;
+}
+
+static void rule_add(struct broker_acls *acls, const struct kafka_create_acls_creation *asked)
+{
+    struct filter same = {asked->resource_type, asked->resource_pattern_type,
+                          asked->operation,     asked->permission_type,
+                          asked->resource_name, asked->principal,
+                          asked->host};
+
+    struct filter resource = {asked->resource_type, asked->resource_pattern_type,
+                              BROKER_ACL_OP_ANY,    BROKER_ACL_PERMISSION_ANY,
+                              asked->resource_name, MR_STR_NULL,
+                              MR_STR_NULL};
+    size_t at = acls->rules.count;
+
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        if (filter_takes(&same, &acls->rules.items[i]))
+            return;
+        if (filter_takes(&resource, &acls->rules.items[i]))
+            at = i + 1;
+    }
+    (void)mr_array_add(&acls->rules);
+    memmove(&acls->rules.items[at + 1], &acls->rules.items[at],
+            (acls->rules.count - 1 - at) * sizeof(acls->rules.items[0]));
+    acls->rules.items[at] = (struct broker_acl){
+        .resource = asked->resource_type,
+        .pattern = asked->resource_pattern_type,
+        .operation = asked->operation,
+        .permission = asked->permission_type,
+        .name = mr_copy_cstr(asked->resource_name),
+        .principal = mr_copy_cstr(asked->principal),
+        .host = mr_copy_cstr(asked->host),
+    };
+}
+
+static void created(struct broker_catalog_wait *wait, mr_err err)
+{
+    struct alteration *alteration = mr_container(wait, struct alteration, wait);
+    struct kafka_create_acls_response *out = alteration->request->out;
+
+    for (int32_t i = 0; err != MR_OK && i < out->results.count; i++)
+        if (out->results.items[i].error_code == KAFKA_ERROR_NONE)
+            out->results.items[i].error_code = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+    broker_server_answer(alteration->request);
+}
+
+static void save(struct broker_request *request,
+                 void (*done)(struct broker_catalog_wait *wait, mr_err err))
+{
+    struct alteration *alteration = mr_arena_new(&request->arena, struct alteration);
+
+    alteration->request = request;
+    alteration->wait.run = done;
+    broker_security_save(&request->server->security, &alteration->wait);
+}
+
+void broker_acl_create_acls(struct broker_request *request)
+{
+    const struct kafka_create_acls_request *in = request->in;
+    struct kafka_create_acls_response *out = request->out;
+    struct broker_acls *acls = &request->server->security.acls;
+    bool changed = false;
+
+    out->results.items = mr_arena_array(&request->arena, struct kafka_create_acls_result,
+                                        (size_t)in->creations.count);
+    out->results.count = in->creations.count;
+    for (int32_t i = 0; i < in->creations.count; i++) {
+        const char *why = NULL;
+        out->results.items[i].error_code = creation_check(acls, &in->creations.items[i], &why);
+        out->results.items[i].error_message = mr_str_from(why);
+        if (out->results.items[i].error_code != KAFKA_ERROR_NONE)
+            continue;
+        rule_add(acls, &in->creations.items[i]);
+        changed = true;
+    }
+    if (changed)
+        save(request, created);
+    else
+        broker_server_answer(request);
+}
+
+/* ---- DeleteAcls ---- */
+
+static void deleted(struct broker_catalog_wait *wait, mr_err err)
+{
+    struct alteration *alteration = mr_container(wait, struct alteration, wait);
+    struct kafka_delete_acls_response *out = alteration->request->out;
+
+    for (int32_t i = 0; err != MR_OK && i < out->filter_results.count; i++)
+        if (out->filter_results.items[i].matching_acls.count > 0)
+            out->filter_results.items[i].error_code = KAFKA_ERROR_KAFKA_STORAGE_ERROR;
+    broker_server_answer(alteration->request);
+}
+
+static void rules_remove(struct broker_request *request, const struct filter *filter,
+                         struct kafka_delete_acls_result *answer)
+{
+    struct broker_acls *acls = &request->server->security.acls;
+    size_t kept = 0, count = 0;
+
+    for (size_t i = 0; i < acls->rules.count; i++)
+        count += filter_takes(filter, &acls->rules.items[i]);
+    answer->matching_acls.items = mr_arena_array(&request->arena, struct kafka_delete_acls_acl,
+                                                 count);
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        struct broker_acl *rule = &acls->rules.items[i];
+        if (!filter_takes(filter, rule)) {
+            acls->rules.items[kept++] = *rule;
+            continue;
+        }
+        answer->matching_acls.items[answer->matching_acls.count++] = (struct kafka_delete_acls_acl){
+            .resource_type = rule->resource,
+            .resource_name = text_copy(request, rule->name),
+            .pattern_type = rule->pattern,
+            .principal = text_copy(request, rule->principal),
+            .host = text_copy(request, rule->host),
+            .operation = rule->operation,
+            .permission_type = rule->permission,
+        };
+        rule_fini(rule);
+    }
+    acls->rules.count = kept;
+}
+
+void broker_acl_delete_acls(struct broker_request *request)
+{
+    const struct kafka_delete_acls_request *in = request->in;
+    struct kafka_delete_acls_response *out = request->out;
+    bool changed = false;
+
+    out->filter_results.items = mr_arena_array(&request->arena, struct kafka_delete_acls_result,
+                                               (size_t)in->filters.count);
+    out->filter_results.count = in->filters.count;
+    for (int32_t i = 0; i < in->filters.count; i++) {
+        const struct kafka_delete_acls_filter *asked = &in->filters.items[i];
+        struct kafka_delete_acls_result *answer = &out->filter_results.items[i];
+        struct filter filter = {
+            asked->resource_type_filter, asked->pattern_type_filter,  asked->operation,
+            asked->permission_type,      asked->resource_name_filter, asked->principal_filter,
+            asked->host_filter};
+        const char *why = i >= MR_LIMIT_BROKER_ACLS ? "The request has too many filters."
+                                                    : filter_check(&filter);
+        if (!request->server->security.acls.enabled) {
+            answer->error_code = KAFKA_ERROR_SECURITY_DISABLED;
+            answer->error_message = mr_str_from("No Authorizer is configured on the broker");
+        } else if (why != NULL) {
+            answer->error_code = KAFKA_ERROR_INVALID_REQUEST;
+            answer->error_message = mr_str_from(why);
+        } else {
+            rules_remove(request, &filter, answer);
+            changed = changed || answer->matching_acls.count > 0;
+        }
+    }
+    if (changed)
+        save(request, deleted);
+    else
+        broker_server_answer(request);
+}
