@@ -358,7 +358,9 @@ static mr_err outputs_swap(struct compaction *work)
                                 path);
             unlink(path);
         }
-        err = broker_segment_save(mr_str_from(work->folder), &output->facts, &output->index);
+        /* The file has its name: from here on it counts, and readers and a start do without an index. */
+        if (broker_segment_save(mr_str_from(work->folder), &output->facts, &output->index) != MR_OK)
+            mr_log(MR_LOG_WARN, "broker", "index not written: %s", mr_why());
     }
     return err == MR_OK ? mr_folder_sync(work->folder) : err;
 }
