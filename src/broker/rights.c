@@ -411,6 +411,34 @@ static void markers_refuse(struct broker_request *request, int16_t code)
         marker_topics_refuse(request, &in->markers.items[i], &out->markers.items[i], code);
 }
 
+static void log_dirs_refuse(struct broker_request *request, int16_t code)
+{
+    const struct kafka_alter_replica_log_dirs_request *in = request->in;
+    struct kafka_alter_replica_log_dirs_response *out = request->out;
+    size_t count = 0;
+
+    for (int32_t i = 0; i < in->dirs.count; i++)
+        count += (size_t)in->dirs.items[i].topics.count;
+    out->results.items = mr_arena_array(&request->arena,
+                                        struct kafka_alter_replica_log_dirs_response_topic, count);
+    for (int32_t i = 0; i < in->dirs.count; i++)
+        for (int32_t k = 0; k < in->dirs.items[i].topics.count; k++) {
+            const struct kafka_alter_replica_log_dirs_request_topic *topic =
+                &in->dirs.items[i].topics.items[k];
+            struct kafka_alter_replica_log_dirs_response_topic *told =
+                &out->results.items[out->results.count++];
+            told->topic_name = topic->name;
+            told->partitions.count = topic->partitions.count;
+            told->partitions.items = mr_arena_array(
+                &request->arena, struct kafka_alter_replica_log_dirs_response_partition,
+                (size_t)topic->partitions.count);
+            for (int32_t at = 0; at < topic->partitions.count; at++)
+                told->partitions.items[at] =
+                    (struct kafka_alter_replica_log_dirs_response_partition){
+                        topic->partitions.items[at], code};
+        }
+}
+
 /* The answer to a request that is refused as a whole. */
 static void refuse_whole(struct broker_request *request, int16_t code)
 {
@@ -432,6 +460,8 @@ static void refuse_whole(struct broker_request *request, int16_t code)
         acls_refuse(request, code);
     else if (request->api->key == KAFKA_API_write_txn_markers)
         markers_refuse(request, code);
+    else if (request->api->key == KAFKA_API_alter_replica_log_dirs)
+        log_dirs_refuse(request, code);
 }
 
 /* ---- requests that fit no row ---- */

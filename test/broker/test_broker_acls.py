@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 from broker_stories import PEER, Broker, Log, stories
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, ElectionType, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType,
                                    ConfigResource, NewPartitions, NewTopic, ResourcePatternType, ResourceType)
 from kafka import KafkaAdminClient
@@ -303,6 +303,19 @@ def test_an_idempotent_producer_needs_any_topic(root):
     assert produced(ann, topic, **{"enable.idempotence": True}) == KafkaError.CLUSTER_AUTHORIZATION_FAILED
     say(root, rule("TOPIC", topic, "WRITE"))
     assert produced(ann, topic, **{"enable.idempotence": True}) is None
+
+
+def test_leaders_are_elected_by_who_may_alter_the_cluster(root):
+    topic, ann = root.topic(), user(root, "ann")
+
+    def elected():
+        try:
+            return list(ann.admin.elect_leaders(ElectionType.PREFERRED, [TopicPartition(topic, 0)]).result(20).values())[0].code()
+        except KafkaException as trouble:
+            return trouble.args[0].code()
+    assert elected() == KafkaError.CLUSTER_AUTHORIZATION_FAILED
+    say(root, rule("BROKER", "kafka-cluster", "ALTER"))
+    assert elected() == KafkaError.ELECTION_NOT_NEEDED
 
 
 def test_rights_are_told_to_who_asks(root):
