@@ -354,7 +354,8 @@ def _modules(option, text):
 
 
 class Cassandra(System):
-    """Nodes on 127.0.0.1, 127.0.0.2, ... with the native port 9042 + offset. `settings` go into cassandra.yaml."""
+    """Nodes on 127.0.0.1, 127.0.0.2, ... with the native port 9042 + offset. `settings` go into cassandra.yaml; None takes
+    one out of it."""
 
     def __init__(self, offset, folder, nodes=1, heap="768m", settings=None):
         super().__init__(folder)
@@ -370,7 +371,7 @@ class Cassandra(System):
         return f"127.0.0.{number}"
 
     def yaml(self, number, folder):
-        return {"cluster_name": "millrace", "num_tokens": 16, "allocate_tokens_for_local_replication_factor": 1,
+        made = {"cluster_name": "millrace", "num_tokens": 16, "allocate_tokens_for_local_replication_factor": 1,
                 "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
                 "data_file_directories": [f"{folder}/data"], "commitlog_directory": f"{folder}/commitlog",
                 "saved_caches_directory": f"{folder}/caches", "hints_directory": f"{folder}/hints",
@@ -385,6 +386,7 @@ class Cassandra(System):
                 "memtable_allocation_type": "heap_buffers", "compaction_throughput": "64MiB/s", "concurrent_compactors": 1,
                 "auto_snapshot": False, "materialized_views_enabled": True, "auto_bootstrap": False,
                 "authenticator": "AllowAllAuthenticator", "authorizer": "AllowAllAuthorizer"} | self.settings
+        return {name: value for name, value in made.items() if value is not None}
 
     def node_add(self, number, count):
         folder = self.folder / f"node-{number}"

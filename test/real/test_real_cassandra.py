@@ -2,12 +2,12 @@
 import pytest
 
 from cassandra_stories import *  # noqa: F401,F403
-from cassandra_stories import empty
+from cassandra_stories import KEPT, empty
 
 
 @pytest.fixture(scope="module")
 def running(genuine):
-    return genuine("cassandra")
+    return genuine("cassandra", settings=KEPT)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The users pipeline, unchanged, on genuine Kafka, a genuine registry and genuine Cassandra at once."""
 import pytest
 
+from cassandra_stories import KEPT
 from cassandra_stories import empty as empty_tables
 from kafka_stories import empty as empty_log
 from kafka_stories import grows, whole_at_the_end
@@ -10,7 +11,8 @@ from source import whole_result
 @pytest.fixture(scope="module")
 def running(genuine):
     kafka = genuine("kafka-zookeeper")
-    return {"kafka": kafka, "registry": genuine("registry", kafka=kafka.address), "cassandra": genuine("cassandra")}
+    return {"kafka": kafka, "registry": genuine("registry", kafka=kafka.address),
+            "cassandra": genuine("cassandra", settings=KEPT)}
 
 
 @pytest.fixture
