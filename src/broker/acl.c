@@ -279,11 +279,6 @@ static bool filter_takes(const struct filter *filter, const struct broker_acl *r
 
 /* ---- DescribeAcls ---- */
 
-static mr_str text_copy(struct broker_request *request, const char *text)
-{
-    return mr_arena_str(&request->arena, mr_str_from(text));
-}
-
 /* Rules of one resource stand together. */
 static struct kafka_describe_acls_resource *resource_of(struct broker_request *request,
                                                         const struct broker_acl *rule)
@@ -299,7 +294,7 @@ static struct kafka_describe_acls_resource *resource_of(struct broker_request *r
     row = &out->resources.items[out->resources.count++];
     row->resource_type = rule->resource;
     row->pattern_type = rule->pattern;
-    row->resource_name = text_copy(request, rule->name);
+    row->resource_name = broker_server_text(request, rule->name);
     return row;
 }
 
@@ -324,8 +319,8 @@ static void rules_tell(struct broker_request *request, const struct filter *filt
             row->acls.items = grown;
         }
         row->acls.items[row->acls.count++] = (struct kafka_describe_acls_acl){
-            .principal = text_copy(request, rule->principal),
-            .host = text_copy(request, rule->host),
+            .principal = broker_server_text(request, rule->principal),
+            .host = broker_server_text(request, rule->host),
             .operation = rule->operation,
             .permission_type = rule->permission,
         };
@@ -381,7 +376,7 @@ static int16_t creation_check(const struct broker_acls *acls,
     else if (asked->resource_name.length == 0 || !mr_str_is_utf8(asked->resource_name))
         *why = "Resource name should not be empty";
     else if (asked->resource_type == BROKER_ACL_CLUSTER &&
-             !mr_str_equal(asked->resource_name, MR_STR("kafka-cluster")))
+             !mr_str_equal(asked->resource_name, BROKER_ACL_CLUSTER_NAME))
         *why = "The only valid name for the CLUSTER resource is kafka-cluster";
     else if (!principal_ok(asked->principal))
         *why = "Could not parse principal (expected a type, a colon and a name)";
@@ -506,10 +501,10 @@ static void rules_remove(struct broker_request *request, const struct filter *fi
         }
         answer->matching_acls.items[answer->matching_acls.count++] = (struct kafka_delete_acls_acl){
             .resource_type = rule->resource,
-            .resource_name = text_copy(request, rule->name),
+            .resource_name = broker_server_text(request, rule->name),
             .pattern_type = rule->pattern,
-            .principal = text_copy(request, rule->principal),
-            .host = text_copy(request, rule->host),
+            .principal = broker_server_text(request, rule->principal),
+            .host = broker_server_text(request, rule->host),
             .operation = rule->operation,
             .permission_type = rule->permission,
         };

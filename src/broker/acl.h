@@ -16,6 +16,7 @@ enum {
 #define PERMISSION(number, name) BROKER_ACL_PERMISSION_##name = (number),
 #include "broker/acls.def"
 };
+#define BROKER_ACL_CLUSTER_NAME MR_STR("kafka-cluster")
 /* One rule; its texts are its own. */
 struct broker_acl {
     int8_t resource, pattern, operation, permission;

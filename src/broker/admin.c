@@ -427,11 +427,6 @@ void broker_admin_describe_log_dirs(struct broker_request *request)
 /* ---- DescribeConfigs ---- */
 
 enum {
-    RESOURCE_TOPIC = 2,
-    RESOURCE_BROKER = 4,
-    RESOURCE_BROKER_LOGGER = 8,
-    RESOURCE_METRICS = 16,
-    RESOURCE_GROUP = 32,
     SOURCE_TOPIC = 1,
     SOURCE_STATIC_BROKER = 4,
     SOURCE_DEFAULT = 5,
@@ -545,14 +540,14 @@ static void describe_resource(struct broker_request *request,
     answer->resource_type = asked->resource_type;
     answer->resource_name = asked->resource_name;
     switch (asked->resource_type) {
-    case RESOURCE_TOPIC:
+    case BROKER_RESOURCE_TOPIC:
         topic = broker_topics_find(&request->server->topics, asked->resource_name);
         if (topic != NULL)
             describe_topic(request, asked, topic, answer);
         else
             answer->error_code = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
         break;
-    case RESOURCE_BROKER:
+    case BROKER_RESOURCE_BROKER:
         if (asked->resource_name.length == 0 || mr_str_equal(asked->resource_name, MR_STR("1")))
             describe_node(request, asked, answer);
         else
@@ -586,9 +581,9 @@ static int16_t alter_find(struct broker_request *request, int8_t type, mr_str na
 {
     int16_t code = KAFKA_ERROR_NONE;
 
-    if (type == RESOURCE_BROKER)
+    if (type == BROKER_RESOURCE_BROKER)
         code = KAFKA_ERROR_INVALID_CONFIG;
-    else if (type != RESOURCE_TOPIC)
+    else if (type != BROKER_RESOURCE_TOPIC)
         code = KAFKA_ERROR_INVALID_REQUEST;
     else if (!request->server->ready)
         code = KAFKA_ERROR_NOT_CONTROLLER;
@@ -596,8 +591,8 @@ static int16_t alter_find(struct broker_request *request, int8_t type, mr_str na
     if (code == KAFKA_ERROR_NONE && *topic == NULL)
         code = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     if (code != KAFKA_ERROR_NONE)
-        *why = type == RESOURCE_BROKER ? MR_STR("The broker's own settings are read only.")
-                                       : mr_str_from(kafka_error_text(code));
+        *why = type == BROKER_RESOURCE_BROKER ? MR_STR("The broker's own settings are read only.")
+                                              : mr_str_from(kafka_error_text(code));
     return code;
 }
 
@@ -688,7 +683,7 @@ static bool only_takes_back(const struct kafka_incremental_alter_configs_resourc
 #include "broker/node_configs.def"
     };
 
-    if (asked->resource_type != RESOURCE_BROKER)
+    if (asked->resource_type != BROKER_RESOURCE_BROKER)
         return false;
     for (int32_t i = 0; i < asked->configs.count; i++) {
         if (asked->configs.items[i].config_operation != 1)
@@ -711,7 +706,7 @@ static int16_t increment_one(struct broker_request *request,
                                                        asked->resource_name, &topic, why);
     mr_err err = MR_OK;
 
-    if (code != KAFKA_ERROR_NONE || asked->resource_type == RESOURCE_BROKER)
+    if (code != KAFKA_ERROR_NONE || asked->resource_type == BROKER_RESOURCE_BROKER)
         return code;
     broker_config_copy(&topic->config, &config);
     for (int32_t i = 0; i < asked->configs.count && err == MR_OK; i++)
@@ -762,12 +757,13 @@ void broker_admin_list_config_resources(struct broker_request *request)
     for (int32_t i = 0; i < in->resource_types.count; i++) {
         unsigned type = (uint8_t)in->resource_types.items[i];
         wanted |= type;
-        if (type != RESOURCE_TOPIC && type != RESOURCE_BROKER && type != RESOURCE_BROKER_LOGGER &&
-            type != RESOURCE_METRICS && type != RESOURCE_GROUP)
+        if (type != BROKER_RESOURCE_TOPIC && type != BROKER_RESOURCE_BROKER &&
+            type != BROKER_RESOURCE_BROKER_LOGGER && type != BROKER_RESOURCE_METRICS &&
+            type != BROKER_RESOURCE_GROUP)
             out->error_code = KAFKA_ERROR_UNSUPPORTED_VERSION;
     }
     if (request->header.request_api_version == 0)
-        wanted = RESOURCE_METRICS;
+        wanted = BROKER_RESOURCE_METRICS;
     else if (in->resource_types.count <= 0)
         wanted = UINT8_MAX;
     if (out->error_code == KAFKA_ERROR_NONE) {
@@ -775,13 +771,13 @@ void broker_admin_list_config_resources(struct broker_request *request)
             &request->arena, struct kafka_list_config_resources_response_resource,
             topics->by_name.count + 2);
         mr_str node = mr_arena_printf(&request->arena, "%d", BROKER_NODE_ID);
-        if ((wanted & RESOURCE_BROKER) != 0)
-            resource_add(request, node, RESOURCE_BROKER);
-        if ((wanted & RESOURCE_BROKER_LOGGER) != 0)
-            resource_add(request, node, RESOURCE_BROKER_LOGGER);
-        for (size_t i = 0;
-             (wanted & RESOURCE_TOPIC) != 0 && (entry = mr_map_next(&topics->by_name, &i)) != NULL;)
-            resource_add(request, mr_arena_str(&request->arena, entry->key), RESOURCE_TOPIC);
+        if ((wanted & BROKER_RESOURCE_BROKER) != 0)
+            resource_add(request, node, BROKER_RESOURCE_BROKER);
+        if ((wanted & BROKER_RESOURCE_BROKER_LOGGER) != 0)
+            resource_add(request, node, BROKER_RESOURCE_BROKER_LOGGER);
+        for (size_t i = 0; (wanted & BROKER_RESOURCE_TOPIC) != 0 &&
+                           (entry = mr_map_next(&topics->by_name, &i)) != NULL;)
+            resource_add(request, mr_arena_str(&request->arena, entry->key), BROKER_RESOURCE_TOPIC);
     }
     broker_server_answer(request);
 }

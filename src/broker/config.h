@@ -10,6 +10,14 @@ enum broker_config_id {
 #include "broker/configs.def"
     BROKER_CONFIG_COUNT
 };
+/* Whose settings: topics, the broker, its loggers, client metrics, groups; as the protocol numbers them. */
+enum {
+    BROKER_RESOURCE_TOPIC = 2,
+    BROKER_RESOURCE_BROKER = 4,
+    BROKER_RESOURCE_BROKER_LOGGER = 8,
+    BROKER_RESOURCE_METRICS = 16,
+    BROKER_RESOURCE_GROUP = 32,
+};
 /* As DescribeConfigs numbers them. */
 enum broker_config_type {
     BROKER_CONFIG_BOOLEAN = 1,

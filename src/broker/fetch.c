@@ -225,7 +225,8 @@ static void session_tell(struct fetch *fetch)
             struct fetch_part *part = &fetch->parts[at];
             if (part->ref_count > 0)
                 session->first = at + 1;
-            if ((part->kept != NULL && part_is_news(part)) || !fetch->goes_on)
+            bool news = part_is_news(part);
+            if (news || !fetch->goes_on)
                 topic->partitions.items[told++] = *part->answer;
         }
         topic->partitions.count = told;

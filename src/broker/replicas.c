@@ -116,7 +116,23 @@ static bool dir_is_ours(const struct broker_request *request, mr_str path)
     return mr_str_equal(path, mr_str_from(request->server->topics.folder));
 }
 
-void broker_replicas_alter_replica_log_dirs(struct broker_request *request)
+static void dir_topic(struct broker_request *request,
+                      const struct kafka_alter_replica_log_dirs_request_topic *asked,
+                      struct kafka_alter_replica_log_dirs_response_topic *answer, int16_t code)
+{
+    answer->topic_name = asked->name;
+    answer->partitions.count = asked->partitions.count;
+    answer->partitions.items = mr_arena_array(
+        &request->arena, struct kafka_alter_replica_log_dirs_response_partition,
+        (size_t)asked->partitions.count);
+    for (int32_t i = 0; i < asked->partitions.count; i++) {
+        int32_t index = asked->partitions.items[i];
+        answer->partitions.items[i] = (struct kafka_alter_replica_log_dirs_response_partition){
+            index, code != KAFKA_ERROR_NONE ? code : partition_code(request, asked->name, index)};
+    }
+}
+
+void broker_replicas_log_dirs_lay_out(struct broker_request *request, int16_t code)
 {
     const struct kafka_alter_replica_log_dirs_request *in = request->in;
     struct kafka_alter_replica_log_dirs_response *out = request->out;
@@ -126,25 +142,19 @@ void broker_replicas_alter_replica_log_dirs(struct broker_request *request)
         count += (size_t)in->dirs.items[i].topics.count;
     out->results.items = mr_arena_array(&request->arena,
                                         struct kafka_alter_replica_log_dirs_response_topic, count);
-    for (int32_t i = 0; i < in->dirs.count; i++)
-        for (int32_t k = 0; k < in->dirs.items[i].topics.count; k++) {
-            const struct kafka_alter_replica_log_dirs_request_topic *asked =
-                &in->dirs.items[i].topics.items[k];
-            struct kafka_alter_replica_log_dirs_response_topic *answer =
-                &out->results.items[out->results.count++];
-            answer->topic_name = asked->name;
-            answer->partitions.count = asked->partitions.count;
-            answer->partitions.items = mr_arena_array(
-                &request->arena, struct kafka_alter_replica_log_dirs_response_partition,
-                (size_t)asked->partitions.count);
-            for (int32_t p = 0; p < asked->partitions.count; p++) {
-                int32_t index = asked->partitions.items[p];
-                int16_t code = partition_code(request, asked->name, index);
-                if (!dir_is_ours(request, in->dirs.items[i].path))
-                    code = KAFKA_ERROR_LOG_DIR_NOT_FOUND;
-                answer->partitions.items[p] =
-                    (struct kafka_alter_replica_log_dirs_response_partition){index, code};
-            }
-        }
+    for (int32_t i = 0; i < in->dirs.count; i++) {
+        const struct kafka_alter_replica_log_dirs_request_dir *dir = &in->dirs.items[i];
+        int16_t dir_code = code != KAFKA_ERROR_NONE || dir_is_ours(request, dir->path)
+                               ? code
+                               : KAFKA_ERROR_LOG_DIR_NOT_FOUND;
+        for (int32_t k = 0; k < dir->topics.count; k++)
+            dir_topic(request, &dir->topics.items[k], &out->results.items[out->results.count++],
+                      dir_code);
+    }
+}
+
+void broker_replicas_alter_replica_log_dirs(struct broker_request *request)
+{
+    broker_replicas_log_dirs_lay_out(request, KAFKA_ERROR_NONE);
     broker_server_answer(request);
 }

@@ -4,8 +4,6 @@
  * sight.c looks at what the answers tell besides. */
 #include "broker/server.h"
 
-#define CLUSTER_NAME MR_STR("kafka-cluster")
-
 enum { BROKER_ACL_BY_TYPE = -1 }; /* the row has the type of a settings' resource */
 enum { NONE = -1, ANY = INT16_MAX };
 
@@ -112,7 +110,7 @@ bool broker_rights_allow(const struct broker_request *request, int8_t operation,
 
 static bool cluster_allows(const struct broker_request *request, int8_t operation)
 {
-    return broker_rights_allow(request, operation, BROKER_ACL_CLUSTER, CLUSTER_NAME);
+    return broker_rights_allow(request, operation, BROKER_ACL_CLUSTER, BROKER_ACL_CLUSTER_NAME);
 }
 
 static bool topic_allows(const struct broker_request *request, int8_t operation, mr_str name)
@@ -196,14 +194,15 @@ static mr_str name_of(const struct broker_request *request, const struct rows_ri
     return topic == NULL ? MR_STR_NULL : mr_str_from(topic->name);
 }
 
-/* Settings belong to a topic (2), the broker (4), its loggers (8), client metrics (16) or a group (32). */
 static int8_t resource_by_type(const struct broker_request *request, const struct rows_right *right,
                                const void *row)
 {
     const struct wire_field *rows = field_at(request->api->request(), right->asked.list);
     int8_t type = *((const int8_t *)row + field_named(rows->row(), "resource_type")->offset);
 
-    return type == 2 ? BROKER_ACL_TOPIC : type == 32 ? BROKER_ACL_GROUP : BROKER_ACL_CLUSTER;
+    return type == BROKER_RESOURCE_TOPIC   ? BROKER_ACL_TOPIC
+           : type == BROKER_RESOURCE_GROUP ? BROKER_ACL_GROUP
+                                           : BROKER_ACL_CLUSTER;
 }
 
 static int16_t row_look(const struct broker_request *request, const struct rows_right *right,
@@ -215,7 +214,7 @@ static int16_t row_look(const struct broker_request *request, const struct rows_
     if (resource == BROKER_ACL_BY_TYPE)
         resource = resource_by_type(request, right, row);
     if (resource == BROKER_ACL_CLUSTER)
-        name = CLUSTER_NAME;
+        name = BROKER_ACL_CLUSTER_NAME;
     if (name.data == NULL || broker_rights_allow(request, right->operation, resource, name) ||
         (request->api->key == KAFKA_API_create_topics &&
          cluster_allows(request, BROKER_ACL_OP_CREATE)) ||
@@ -235,11 +234,11 @@ static void rows_filter(struct broker_request *request, const struct rows_right 
 
     if (rows->count <= 0)
         return;
-    kept.items = mr_arena_alloc(&request->arena, (size_t)rows->count * bytes);
     for (int32_t i = 0; i < rows->count && all == 0; i++)
         some = some || row_look(request, right, (char *)rows->items + (size_t)i * bytes) != 0;
     if (!some && all == 0)
         return;
+    kept.items = mr_arena_alloc(&request->arena, (size_t)rows->count * bytes);
     for (int32_t i = 0; i < rows->count; i++) {
         const char *row = (char *)rows->items + (size_t)i * bytes;
         int16_t code = all != 0 ? all : row_look(request, right, row);
@@ -375,70 +374,6 @@ static void acls_refuse(struct broker_request *request, int16_t code)
         removed->filter_results.items[i].error_code = code;
 }
 
-static void marker_topics_refuse(struct broker_request *request,
-                                 const struct kafka_write_txn_markers_request_marker *asked,
-                                 struct kafka_write_txn_markers_response_marker *answer,
-                                 int16_t code)
-{
-    answer->producer_id = asked->producer_id;
-    answer->topics.count = asked->topics.count;
-    answer->topics.items = mr_arena_array(&request->arena,
-                                          struct kafka_write_txn_markers_response_topic,
-                                          (size_t)asked->topics.count);
-    for (int32_t i = 0; i < asked->topics.count; i++) {
-        const struct kafka_write_txn_markers_request_topic *topic = &asked->topics.items[i];
-        struct kafka_write_txn_markers_response_topic *told = &answer->topics.items[i];
-        told->name = topic->name;
-        told->partitions.count = topic->partition_indexes.count;
-        told->partitions.items = mr_arena_array(&request->arena,
-                                                struct kafka_write_txn_markers_response_partition,
-                                                (size_t)topic->partition_indexes.count);
-        for (int32_t at = 0; at < topic->partition_indexes.count; at++)
-            told->partitions.items[at] = (struct kafka_write_txn_markers_response_partition){
-                topic->partition_indexes.items[at], code};
-    }
-}
-
-static void markers_refuse(struct broker_request *request, int16_t code)
-{
-    const struct kafka_write_txn_markers_request *in = request->in;
-    struct kafka_write_txn_markers_response *out = request->out;
-
-    out->markers.count = in->markers.count;
-    out->markers.items = mr_arena_array(
-        &request->arena, struct kafka_write_txn_markers_response_marker, (size_t)in->markers.count);
-    for (int32_t i = 0; i < in->markers.count; i++)
-        marker_topics_refuse(request, &in->markers.items[i], &out->markers.items[i], code);
-}
-
-static void log_dirs_refuse(struct broker_request *request, int16_t code)
-{
-    const struct kafka_alter_replica_log_dirs_request *in = request->in;
-    struct kafka_alter_replica_log_dirs_response *out = request->out;
-    size_t count = 0;
-
-    for (int32_t i = 0; i < in->dirs.count; i++)
-        count += (size_t)in->dirs.items[i].topics.count;
-    out->results.items = mr_arena_array(&request->arena,
-                                        struct kafka_alter_replica_log_dirs_response_topic, count);
-    for (int32_t i = 0; i < in->dirs.count; i++)
-        for (int32_t k = 0; k < in->dirs.items[i].topics.count; k++) {
-            const struct kafka_alter_replica_log_dirs_request_topic *topic =
-                &in->dirs.items[i].topics.items[k];
-            struct kafka_alter_replica_log_dirs_response_topic *told =
-                &out->results.items[out->results.count++];
-            told->topic_name = topic->name;
-            told->partitions.count = topic->partitions.count;
-            told->partitions.items = mr_arena_array(
-                &request->arena, struct kafka_alter_replica_log_dirs_response_partition,
-                (size_t)topic->partitions.count);
-            for (int32_t at = 0; at < topic->partitions.count; at++)
-                told->partitions.items[at] =
-                    (struct kafka_alter_replica_log_dirs_response_partition){
-                        topic->partitions.items[at], code};
-        }
-}
-
 /* The answer to a request that is refused as a whole. */
 static void refuse_whole(struct broker_request *request, int16_t code)
 {
@@ -459,9 +394,9 @@ static void refuse_whole(struct broker_request *request, int16_t code)
              request->api->key == KAFKA_API_delete_acls)
         acls_refuse(request, code);
     else if (request->api->key == KAFKA_API_write_txn_markers)
-        markers_refuse(request, code);
+        broker_txn_markers_lay_out(request, code);
     else if (request->api->key == KAFKA_API_alter_replica_log_dirs)
-        log_dirs_refuse(request, code);
+        broker_replicas_log_dirs_lay_out(request, code);
 }
 
 /* ---- requests that fit no row ---- */
@@ -530,7 +465,7 @@ static int16_t whole_look(const struct broker_request *request)
 {
     for (size_t i = 0; i < mr_count_of(whole_rights); i++) {
         const struct whole_right *right = &whole_rights[i];
-        mr_str name = CLUSTER_NAME;
+        mr_str name = BROKER_ACL_CLUSTER_NAME;
         if (right->api != request->api->key)
             continue;
         if (right->field != NONE)

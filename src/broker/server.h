@@ -89,6 +89,8 @@ int16_t broker_server_auto_create(struct broker_server *server, mr_str name,
                                   struct broker_catalog_wait *wait);
 /* The internal topic of this name, made when it is missing. */
 struct broker_log *broker_server_internal(struct broker_server *server, mr_str name);
+/* replicas.c: the answer to an AlterReplicaLogDirs, with this code in every partition; 0: with each one's own. */
+void broker_replicas_log_dirs_lay_out(struct broker_request *request, int16_t code);
 static inline mr_str broker_server_text(struct broker_request *request, const char *text)
 {
     return mr_arena_str(&request->arena, mr_str_from(text));

@@ -21,7 +21,7 @@ static int32_t rights(const struct broker_request *request, int8_t resource, mr_
 
 static int32_t cluster_rights(const struct broker_request *request)
 {
-    mr_str name = MR_STR("kafka-cluster");
+    mr_str name = BROKER_ACL_CLUSTER_NAME;
 
     return sees(request, BROKER_ACL_CLUSTER, name) ? rights(request, BROKER_ACL_CLUSTER, name) : 0;
 }
@@ -177,7 +177,7 @@ static void groups_sight(struct broker_request *request)
     struct kafka_list_groups_response *out = request->out;
     int32_t kept = 0;
 
-    if (sees(request, BROKER_ACL_CLUSTER, MR_STR("kafka-cluster")))
+    if (sees(request, BROKER_ACL_CLUSTER, BROKER_ACL_CLUSTER_NAME))
         return;
     for (int32_t i = 0; i < out->groups.count; i++)
         if (sees(request, BROKER_ACL_GROUP, out->groups.items[i].group_id))

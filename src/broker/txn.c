@@ -164,17 +164,26 @@ static void print_partitions(const struct broker_txn *txn, struct mr_buf *out)
     mr_buf_patch_be32(out, at, topics);
 }
 
+static bool is_open(enum broker_txn_state state)
+{
+    return state == BROKER_TXN_ONGOING || state == BROKER_TXN_PREPARE_COMMIT ||
+           state == BROKER_TXN_PREPARE_ABORT;
+}
+
+static void key_print(const char *id, struct mr_buf *out)
+{
+    mr_buf_be16(out, 0);
+    put_str16(out, mr_str_from(id));
+}
+
 static void txn_print(const struct broker_txn *txn, enum broker_txn_state state, struct mr_buf *out)
 {
-    bool open = state == BROKER_TXN_ONGOING || state == BROKER_TXN_PREPARE_COMMIT ||
-                state == BROKER_TXN_PREPARE_ABORT;
-
     mr_buf_be16(out, 0);
     mr_buf_be64(out, (uint64_t)txn->producer_id);
     mr_buf_be16(out, (uint16_t)txn->epoch);
     mr_buf_be32(out, (uint32_t)txn->timeout_ms);
     mr_buf_u8(out, (uint8_t)state);
-    if (open)
+    if (is_open(state))
         print_partitions(txn, out);
     else
         mr_buf_be32(out, state == BROKER_TXN_EMPTY ? UINT32_MAX : 0);
@@ -191,8 +200,7 @@ static mr_err txn_write(struct broker_txn *txn, enum broker_txn_state state, int
     mr_err err;
 
     broker_batch_put32(number, (uint32_t)txn->sequence);
-    mr_buf_be16(&key, 0);
-    put_str16(&key, mr_str_from(txn->id));
+    key_print(txn->id, &key);
     txn_print(txn, state, &value);
     broker_journal_begin(&journal, state_log(txn->txns));
     kafka_records_append(&journal.builder, broker_storage_now_ms(journal.log->storage),
@@ -807,8 +815,7 @@ static mr_err tombstone_write(struct broker_txns *txns, const char *id)
     struct mr_buf key = {0};
     int64_t end;
 
-    mr_buf_be16(&key, 0);
-    put_str16(&key, mr_str_from(id));
+    key_print(id, &key);
     broker_journal_begin(&journal, state_log(txns));
     broker_journal_add(&journal, mr_buf_as_str(&key), MR_STR_NULL);
     mr_err err = broker_journal_append(&journal, -1, -1, &end);
@@ -818,10 +825,8 @@ static mr_err tombstone_write(struct broker_txns *txns, const char *id)
 
 static bool is_idle(const struct broker_txn *txn)
 {
-    return (txn->state == BROKER_TXN_EMPTY || txn->state == BROKER_TXN_COMPLETE_COMMIT ||
-            txn->state == BROKER_TXN_COMPLETE_ABORT) &&
-           !txn->busy && !txn->unsettled && !txn->settling && !txn->save_wanted &&
-           txn->starting == NULL && txn->ending == NULL && txn->marks == NULL;
+    return !is_open(txn->state) && !txn->busy && !txn->unsettled && !txn->settling &&
+           !txn->save_wanted && txn->starting == NULL && txn->ending == NULL && txn->marks == NULL;
 }
 
 static void expiry_due(struct mr_timer *timer)

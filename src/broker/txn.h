@@ -18,7 +18,6 @@ enum broker_txn_state {
     BROKER_TXN_COMPLETE_COMMIT = 4,
     BROKER_TXN_COMPLETE_ABORT = 5,
 };
-const char *broker_txn_state_name(enum broker_txn_state state); /* "Ongoing" */
 struct broker_txn_partition {
     char *topic;
     int32_t index;
@@ -76,6 +75,8 @@ void broker_txns_recover(struct broker_txns *txns);
 /* Syncs all markers now, for an orderly stop. */
 void broker_txns_settle(struct broker_txns *txns);
 void broker_txns_fini(struct broker_txns *txns);
+/* txn_admin.c: the answer to a WriteTxnMarkers with this code in every partition; how many there are. */
+size_t broker_txn_markers_lay_out(struct broker_request *request, int16_t code);
 /* Whether a transactional batch of this producer may go to this partition: a code of errors.def. */
 int16_t broker_txn_check_append(struct broker_txns *txns, int64_t producer_id, int16_t epoch,
                                 struct broker_log *log, mr_str topic, int32_t partition);

@@ -14,11 +14,6 @@ static const char *const state_names[] = {
 /* Other brokers have these as well, so they are no unknown words. */
 static const char *const other_states[] = {"Dead", "PrepareEpochFence"};
 
-const char *broker_txn_state_name(enum broker_txn_state state)
-{
-    return state_names[state];
-}
-
 /* ---- DescribeTransactions ---- */
 
 static void partitions_tell(struct broker_request *request, const struct broker_txn *txn,
@@ -67,7 +62,7 @@ void broker_txn_describe_transactions(struct broker_request *request)
             answer->error_code = KAFKA_ERROR_TRANSACTIONAL_ID_NOT_FOUND;
         if (answer->error_code != KAFKA_ERROR_NONE)
             continue;
-        answer->transaction_state = mr_str_from(broker_txn_state_name(txn->state));
+        answer->transaction_state = mr_str_from(state_names[txn->state]);
         answer->transaction_timeout_ms = txn->timeout_ms;
         answer->transaction_start_time_ms = txn->started_ms;
         answer->producer_id = txn->producer_id;
@@ -99,7 +94,7 @@ static bool is_known(mr_str name)
 static bool passes(const struct filter *filter, const struct broker_txn *txn)
 {
     const struct kafka_list_transactions_request *in = filter->in;
-    mr_str state = mr_str_from(broker_txn_state_name(txn->state));
+    mr_str state = mr_str_from(state_names[txn->state]);
     bool wanted = in->state_filters.count <= 0;
 
     if (txn->producer_id < 0)
@@ -150,7 +145,7 @@ void broker_txn_list_transactions(struct broker_request *request)
             out->transaction_states.items[out->transaction_states.count++] =
                 (struct kafka_list_transactions_response_state){
                     broker_server_text(request, txn->id), txn->producer_id,
-                    mr_str_from(broker_txn_state_name(txn->state))};
+                    mr_str_from(state_names[txn->state])};
     }
     broker_topic_regex_free(filter.pattern);
     broker_server_answer(request);
@@ -290,12 +285,10 @@ static void marker_append(struct markers *all,
     broker_log_wait_kept(marker->log, &marker->wait, end);
 }
 
-static void marker_topics(struct markers *all,
+static void marker_topics(struct mr_arena *arena,
                           const struct kafka_write_txn_markers_request_marker *asked,
-                          struct kafka_write_txn_markers_response_marker *answer)
+                          struct kafka_write_txn_markers_response_marker *answer, int16_t code)
 {
-    struct mr_arena *arena = &all->request->arena;
-
     answer->producer_id = asked->producer_id;
     answer->topics.count = asked->topics.count;
     answer->topics.items = mr_arena_array(arena, struct kafka_write_txn_markers_response_topic,
@@ -308,30 +301,50 @@ static void marker_topics(struct markers *all,
         told->partitions.items = mr_arena_array(arena,
                                                 struct kafka_write_txn_markers_response_partition,
                                                 (size_t)topic->partition_indexes.count);
-        for (int32_t k = 0; k < topic->partition_indexes.count; k++) {
-            told->partitions.items[k].partition_index = topic->partition_indexes.items[k];
-            marker_append(all, asked, topic->name, &told->partitions.items[k]);
-        }
+        for (int32_t k = 0; k < topic->partition_indexes.count; k++)
+            told->partitions.items[k] = (struct kafka_write_txn_markers_response_partition){
+                topic->partition_indexes.items[k], code};
     }
+}
+
+size_t broker_txn_markers_lay_out(struct broker_request *request, int16_t code)
+{
+    const struct kafka_write_txn_markers_request *in = request->in;
+    struct kafka_write_txn_markers_response *out = request->out;
+    size_t count = 0;
+
+    out->markers.count = in->markers.count;
+    out->markers.items = mr_arena_array(
+        &request->arena, struct kafka_write_txn_markers_response_marker, (size_t)in->markers.count);
+    for (int32_t i = 0; i < in->markers.count; i++) {
+        marker_topics(&request->arena, &in->markers.items[i], &out->markers.items[i], code);
+        for (int32_t k = 0; k < in->markers.items[i].topics.count; k++)
+            count += (size_t)in->markers.items[i].topics.items[k].partition_indexes.count;
+    }
+    return count;
+}
+
+static void marker_append_all(struct markers *all,
+                              const struct kafka_write_txn_markers_request_marker *asked,
+                              const struct kafka_write_txn_markers_response_marker *answer)
+{
+    for (int32_t i = 0; i < answer->topics.count; i++)
+        for (int32_t k = 0; k < answer->topics.items[i].partitions.count; k++)
+            marker_append(all, asked, answer->topics.items[i].name,
+                          &answer->topics.items[i].partitions.items[k]);
 }
 
 void broker_txn_write_txn_markers(struct broker_request *request)
 {
     const struct kafka_write_txn_markers_request *in = request->in;
-    struct kafka_write_txn_markers_response *out = request->out;
+    const struct kafka_write_txn_markers_response *out = request->out;
     struct markers *all = mr_arena_new(&request->arena, struct markers);
-    size_t count = 0;
 
-    for (int32_t i = 0; i < in->markers.count; i++)
-        for (int32_t k = 0; k < in->markers.items[i].topics.count; k++)
-            count += (size_t)in->markers.items[i].topics.items[k].partition_indexes.count;
     all->request = request;
-    all->items = mr_arena_array(&request->arena, struct marker, count);
+    all->items = mr_arena_array(&request->arena, struct marker,
+                                broker_txn_markers_lay_out(request, KAFKA_ERROR_NONE));
     all->left = 1;
-    out->markers.count = in->markers.count;
-    out->markers.items = mr_arena_array(
-        &request->arena, struct kafka_write_txn_markers_response_marker, (size_t)in->markers.count);
     for (int32_t i = 0; i < in->markers.count; i++)
-        marker_topics(all, &in->markers.items[i], &out->markers.items[i]);
+        marker_append_all(all, &in->markers.items[i], &out->markers.items[i]);
     markers_step(all);
 }
