@@ -15,26 +15,25 @@ static void flags_widen(struct mr_buf *out, struct mr_in *in)
     mr_buf_be32(out, mr_in_u8(in));
 }
 
-/* `frame` is one of version 4 that this client has encoded (sections 4.1.4 to 4.1.6 of both). */
-static void frame_translate(struct mr_buf *out, const struct cql_link *link, mr_str frame)
+/* A frame of version 4 that this client has encoded (sections 4.1.4 to 4.1.6 of both). */
+static void frame_translate(struct mr_buf *out, const struct cql_link *link,
+                            const struct cql_header *header, mr_str body)
 {
-    struct mr_in in = mr_in_str(frame);
-    struct cql_header header;
-    cql_header_read(&in, &header);
-    const struct cql_call *call = link->streams[header.stream];
-    size_t begin = cql_frame_begin(out, CQL_VERSION_5, 0, header.stream,
-                                   (enum cql_opcode)header.opcode);
-    if (header.opcode == CQL_OPCODE_QUERY) {
+    struct mr_in in = mr_in_str(body);
+    const struct cql_call *call = link->streams[header->stream];
+    size_t begin = cql_frame_begin(out, CQL_VERSION_5, 0, header->stream,
+                                   (enum cql_opcode)header->opcode);
+    if (header->opcode == CQL_OPCODE_QUERY) {
         cql_write_long_string(out, cql_read_long_string(&in));
         flags_widen(out, &in);
-    } else if (header.opcode == CQL_OPCODE_EXECUTE) {
+    } else if (header->opcode == CQL_OPCODE_EXECUTE) {
         cql_write_short_bytes(out, cql_read_short_bytes(&in));
         cql_write_short_bytes(
             out, call != NULL && call->prepared != NULL ? call->prepared->columns_id : MR_STR(""));
         flags_widen(out, &in);
     }
     mr_buf_str(out, mr_str_of(in.at, mr_in_left(&in)));
-    if (header.opcode == CQL_OPCODE_PREPARE)
+    if (header->opcode == CQL_OPCODE_PREPARE)
         mr_buf_be32(out, 0); /* no flags */
     cql_frame_end(out, begin);
     mr_assert(in.err == MR_OK);
@@ -55,13 +54,17 @@ static void segments_send(struct cql_link *link, mr_str frames)
 /* ---- sending ---- */
 
 /* The next frame of the link's open end. */
-static mr_str frame_next(struct cql_link *link)
+static mr_str frame_next(const struct cql_link *link, struct cql_header *header)
 {
     const uint8_t *at = link->out.chunk->data + link->out.sent;
     struct mr_in in = mr_in_str(mr_str_of(at, CQL_HEADER_BYTES));
-    struct cql_header header;
-    cql_header_read(&in, &header);
-    return mr_str_of(at, CQL_HEADER_BYTES + (size_t)header.length);
+    cql_header_read(&in, header);
+    return mr_str_of(at, CQL_HEADER_BYTES + (size_t)header->length);
+}
+
+static mr_str body_of(mr_str frame)
+{
+    return mr_str_of(frame.data + CQL_HEADER_BYTES, frame.length - CQL_HEADER_BYTES);
 }
 
 static void flush_segments(struct cql_link *link)
@@ -69,9 +72,10 @@ static void flush_segments(struct cql_link *link)
     struct mr_buf *frames = &link->client->frames;
     mr_buf_clear(frames);
     while (link->out.sent < link->out.at) {
-        mr_str frame = frame_next(link);
+        struct cql_header header;
+        mr_str frame = frame_next(link, &header);
         size_t before = frames->length;
-        frame_translate(frames, link, frame);
+        frame_translate(frames, link, &header, body_of(frame));
         link->out.sent += frame.length;
         if (before > 0 && frames->length > CQL_SEGMENT_PAYLOAD_MAX) { /* it begins the next one */
             mr_str last = mr_str_of(frames->data + before, frames->length - before);
@@ -90,14 +94,11 @@ static void flush_segments(struct cql_link *link)
 static void flush_packed(struct cql_link *link)
 {
     while (link->out.sent < link->out.at) {
-        mr_str frame = frame_next(link),
-               body = mr_str_of(frame.data + CQL_HEADER_BYTES, frame.length - CQL_HEADER_BYTES);
+        struct cql_header header;
+        mr_str frame = frame_next(link, &header), body = body_of(frame);
         if (body.length < PACK_BYTES) {
             net_send_bytes(link->conn, link->out.chunk, link->out.sent, frame.length);
         } else {
-            struct mr_in in = mr_in_str(frame);
-            struct cql_header header;
-            cql_header_read(&in, &header);
             struct mr_buf *out = net_out(link->conn);
             size_t begin = cql_frame_begin(out, CQL_VERSION, CQL_FRAME_COMPRESSED, header.stream,
                                            (enum cql_opcode)header.opcode);
