@@ -153,30 +153,22 @@ static void console_answered(void *context, mr_err err, const struct http_respon
     mr_loop_stop(answer->look->loop);
 }
 
-/* Who listens on every address is asked by the nearest one. */
-static const char *host_of(const struct up_options *options)
-{
-    const char *host = options->host;
-    bool every = host == NULL || host[0] == '\0' || strcmp(host, "*") == 0 ||
-                 strcmp(host, "0.0.0.0") == 0;
-    return every ? "127.0.0.1" : strcmp(host, "::") == 0 ? "::1" : host;
-}
-
 static mr_err console_ask(struct look *look, struct answer *answer)
 {
-    char url[512];
+    struct mr_arena arena = {0};
     uint16_t port;
     mr_err err = up_options_port(&look->options, UP_PORT_CONSOLE, false, &port);
     if (err != MR_OK)
         return err;
-    bool six = strchr(look->host, ':') != NULL;
-    snprintf(url, sizeof url, "http://%s%s%s:%u/status.txt", six ? "[" : "", look->host,
-             six ? "]" : "", port);
+    mr_str base = up_options_url(&arena, "http://", look->host, port);
     struct http_client *http = http_client_new(look->loop);
-    struct http_request request = {.url = url, .timeout_ms = PATIENCE_US / 1000};
+    struct http_request request = {
+        .url = mr_arena_printf(&arena, "%.*s/status.txt", MR_STR_ARG(base)).data,
+        .timeout_ms = PATIENCE_US / 1000};
     http_start(http, &request, console_answered, answer);
     mr_loop_run(look->loop);
     http_client_free(http);
+    mr_arena_fini(&arena);
     return MR_OK;
 }
 
@@ -188,7 +180,7 @@ int up_command_status(int argc, char **argv)
     int status = up_options_read("status", argc, argv, &look.options);
     if (status >= 0)
         return status;
-    look.host = host_of(&look.options);
+    look.host = up_options_near(look.options.host);
     if (look.options.port == NULL)
         err = console_ask(&look, &answer);
     if (err == MR_OK && answer.err == MR_UNREACHABLE)

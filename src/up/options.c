@@ -200,6 +200,21 @@ mr_err up_options_host(const struct up_options *options, bool guarded, const cha
     return MR_OK;
 }
 
+const char *up_options_near(const char *host)
+{
+    bool every = host == NULL || host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 ||
+                 strcmp(host, "*") == 0 || strcmp(host, "::") == 0; /* "::" takes IPv4 as well */
+    return every ? "127.0.0.1" : host;
+}
+
+mr_str up_options_url(struct mr_arena *arena, const char *scheme, const char *host, uint16_t port)
+{
+    host = up_options_near(host);
+    bool six = strchr(host, ':') != NULL;
+    return mr_arena_printf(arena, "%s%s%s%s:%u", scheme, six ? "[" : "", host, six ? "]" : "",
+                           port);
+}
+
 /* ---- who may come in to the log ---- */
 
 const char *up_options_security_word(const struct up_options *options)

@@ -36,6 +36,9 @@ mr_err up_options_inside(const struct up_options *options, uint16_t *out);
 /* The address to listen on. MR_DENIED: beyond this machine without --insecure, and not `guarded` by
  * authentication. */
 mr_err up_options_host(const struct up_options *options, bool guarded, const char **out);
+/* Where this machine reaches who listens on `host` (NULL: on the default); a URL, brackets round an IPv6 address. */
+const char *up_options_near(const char *host);
+mr_str up_options_url(struct mr_arena *arena, const char *scheme, const char *host, uint16_t port);
 /* Who may come in to the log. Errors: MR_INVALID. The texts are the options'. */
 mr_err up_options_security(const struct up_options *options, struct broker_security_options *out);
 /* The first option of up_options_security() that is given; NULL: none. */

@@ -224,15 +224,9 @@ mr_err up_seams_resolve(struct up *up)
 
 /* ---- listeners ---- */
 
-/* How clients on this machine reach a listener on --host. */
 static mr_str reach(struct up *up, const char *scheme, uint16_t port)
 {
-    const char *host = up->host;
-    if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "*") == 0 || strcmp(host, "::") == 0)
-        host = "127.0.0.1";
-    bool six = strchr(host, ':') != NULL;
-    return mr_arena_printf(&up->arena, "%s%s%s%s:%u", scheme, six ? "[" : "", host, six ? "]" : "",
-                           port);
+    return up_options_url(&up->arena, scheme, up->host, port);
 }
 
 static mr_err open_kafka(struct up *up)

@@ -478,8 +478,7 @@ void up_status_text(struct up *up, bool color, struct mr_buf *out)
                   (long long)(seconds % 60), memory_bytes() >> 20, up->folder);
     mr_buf_str(out, mr_buf_as_str(&reasons));
     mr_buf_fini(&reasons);
-    mr_buf_printf(out, "  console  http://%s:%u\n",
-                  strcmp(up->host, "0.0.0.0") == 0 ? "127.0.0.1" : up->host, up->console_port);
+    mr_buf_printf(out, "  console  http://%s:%u\n", up_options_near(up->host), up->console_port);
     for (int id = 0; id < UP_SEAM_COUNT; id++)
         if (up->seams[id].needed && id != UP_RANDOMUSER)
             mr_buf_printf(out, "  %-10s%s  %-8s %.*s\n", up->seams[id].word, "",
