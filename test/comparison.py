@@ -83,13 +83,9 @@ def settle(pipeline, name="flat_out", seconds=120):
         cursor.execute("INSERT INTO raw.users (key, body, fetched_at) VALUES (%s, %s, %s)",
                        (body["login"]["uuid"], json.dumps(body), future))
     rows[body["login"]["uuid"]] = (body, future)
-    try:
-        wait_for(lambda: pipeline.counter("stream:users_created", "results") >= len(rows), seconds)
-        wait_for(lambda: pipeline.counter("stream:users_created", "lag") == 0 and
-                 pipeline.counter("stream:users_by_country", "lag") == 0, seconds)
-    except AssertionError as trouble:
-        raise AssertionError(f"{trouble}, {len(rows)} rows; it says {pipeline.text[-3000:]} "
-                             f"{(pipeline.data / 'millrace.log').read_text()[-3000:]}") from trouble
+    pipeline.wait_for(lambda: pipeline.counter("stream:users_created", "results") >= len(rows), seconds)
+    pipeline.wait_for(lambda: pipeline.counter("stream:users_created", "lag") == 0 and
+                      pipeline.counter("stream:users_by_country", "lag") == 0, seconds)
     return rows
 
 

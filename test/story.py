@@ -117,11 +117,17 @@ class Pipeline(Millrace):
             if self.process.poll() is not None:
                 raise SystemExit(f"ended with {self.process.returncode}: {self.text}")
             return requests.get(self.url("/health"), timeout=2).status_code == 200
-        try:
-            wait_for(ready, seconds)
-        except AssertionError as trouble:
-            raise AssertionError(f"{trouble}; it says {self.text[-3000:]}") from trouble
+        self.wait_for(ready, seconds)
         return self
+
+    def wait_for(self, what, seconds=30):
+        """wait_for(), and what the pipeline says when it waits in vain."""
+        try:
+            wait_for(what, seconds)
+        except AssertionError as trouble:
+            log = self.data / "millrace.log"
+            raise AssertionError(f"{trouble}; it says {self.text[-3000:]} "
+                                 f"{log.read_text(errors='replace')[-3000:] if log.exists() else ''}") from trouble
 
     def status(self):
         return requests.get(self.url("/status.json"), timeout=5).json()

@@ -1,7 +1,7 @@
 """Clients of every kind, killed, frozen and replaced at random, on a log that is killed, too: what they were told holds.
 
 The clients are processes of their own (history_client.py) and write down what they do; history.py says what must hold. With
-PEER the same run is told to a genuine Kafka, which is not killed here (`./dev real kafka` does that). `./dev soak log [N]`:
+PEER the same run is told to a genuine Kafka, which is not killed here (`./dev real transactions` does that). `./dev soak log [N]`:
 N kills of the log instead of some seconds.
 """
 import os

@@ -38,10 +38,7 @@ def topic_settings(kafka, topic):
 def grows(pipeline, by=1, seconds=120):
     """More results than there were, so that what follows happens in mid-stream."""
     before = pipeline.counter("stream:users_created", "results")
-    try:
-        wait_for(lambda: pipeline.counter("stream:users_created", "results") >= before + by, seconds)
-    except AssertionError as trouble:
-        raise AssertionError(f"{trouble}; it says {pipeline.text[-3000:]} {pipeline.status()}") from trouble
+    pipeline.wait_for(lambda: pipeline.counter("stream:users_created", "results") >= before + by, seconds)
 
 
 def whole_at_the_end(pipeline):
