@@ -5,35 +5,6 @@
 
 #include <stdio.h>
 
-static const char *const operation_names[] = {
-#define OPERATION(number, name) [number] = #name,
-#include "broker/acls.def"
-};
-static const char *const resource_names[] = {
-#define RESOURCE(number, name, code, operations) [number] = #name,
-#include "broker/acls.def"
-};
-static const char *const pattern_names[] = {
-#define PATTERN(number, name) [number] = #name,
-#include "broker/acls.def"
-};
-static const char *const permission_names[] = {
-#define PERMISSION(number, name) [number] = #name,
-#include "broker/acls.def"
-};
-
-#define BIT(name) (1 << BROKER_ACL_OP_##name)
-static const int32_t operations[] = {
-#define RESOURCE(number, name, code, operations) [number] = (operations),
-#include "broker/acls.def"
-};
-#undef BIT
-
-int32_t broker_acl_operations(int8_t resource)
-{
-    return operations[resource];
-}
-
 static void rule_fini(struct broker_acl *rule)
 {
     mr_free(rule->name);
@@ -51,13 +22,6 @@ void broker_acl_fini(struct broker_acls *acls)
     mr_array_fini(&acls->super_users);
 }
 
-/* "Type:name", both there. */
-static bool principal_ok(mr_str text)
-{
-    ptrdiff_t colon = mr_str_find_byte(text, ':');
-    return colon > 0 && (size_t)colon + 1 < text.length && mr_str_is_utf8(text);
-}
-
 mr_err broker_acl_supers(struct broker_acls *acls, mr_str list)
 {
     mr_str one;
@@ -66,7 +30,7 @@ mr_err broker_acl_supers(struct broker_acls *acls, mr_str list)
         one = mr_str_trim(one);
         if (one.length == 0)
             continue;
-        if (!principal_ok(one))
+        if (!kafka_acl_is_principal(one))
             return mr_fail(MR_INVALID, "super user \"%.*s\": expected User:NAME", MR_STR_ARG(one));
         *mr_array_add(&acls->super_users) = mr_copy_cstr(one);
     }
@@ -80,9 +44,11 @@ void broker_acl_print(const struct broker_acls *acls, struct mr_buf *out)
     for (size_t i = 0; i < acls->rules.count; i++) {
         const struct broker_acl *rule = &acls->rules.items[i];
         mr_buf_printf(out, "{\"acl\":\"%s\",\"operation\":\"%s\",\"resource\":\"%s\",",
-                      permission_names[rule->permission], operation_names[rule->operation],
-                      resource_names[rule->resource]);
-        mr_buf_printf(out, "\"pattern\":\"%s\",\"name\":", pattern_names[rule->pattern]);
+                      kafka_acl_word(KAFKA_ACL_KIND_PERMISSION, rule->permission),
+                      kafka_acl_word(KAFKA_ACL_KIND_OPERATION, rule->operation),
+                      kafka_acl_word(KAFKA_ACL_KIND_RESOURCE, rule->resource));
+        mr_buf_printf(out, "\"pattern\":\"%s\",\"name\":",
+                      kafka_acl_word(KAFKA_ACL_KIND_PATTERN, rule->pattern));
         mr_buf_json(out, mr_str_from(rule->name));
         mr_buf_cstr(out, ",\"principal\":");
         mr_buf_json(out, mr_str_from(rule->principal));
@@ -90,14 +56,6 @@ void broker_acl_print(const struct broker_acls *acls, struct mr_buf *out)
         mr_buf_json(out, mr_str_from(rule->host));
         mr_buf_cstr(out, "}\n");
     }
-}
-
-static int8_t word_find(const char *const *names, size_t count, mr_str word)
-{
-    for (size_t i = 0; i < count; i++)
-        if (names[i] != NULL && mr_str_equal(mr_str_from(names[i]), word))
-            return (int8_t)i;
-    return 0;
 }
 
 static mr_str text_of(const struct json_value *row, const char *name)
@@ -108,18 +66,15 @@ static mr_str text_of(const struct json_value *row, const char *name)
 mr_err broker_acl_read(struct broker_acls *acls, const struct json_value *row)
 {
     struct broker_acl rule = {
-        .permission = word_find(permission_names, mr_count_of(permission_names),
-                                text_of(row, "acl")),
-        .operation = word_find(operation_names, mr_count_of(operation_names),
-                               text_of(row, "operation")),
-        .resource = word_find(resource_names, mr_count_of(resource_names),
-                              text_of(row, "resource")),
-        .pattern = word_find(pattern_names, mr_count_of(pattern_names), text_of(row, "pattern")),
+        .permission = kafka_acl_number(KAFKA_ACL_KIND_PERMISSION, text_of(row, "acl")),
+        .operation = kafka_acl_number(KAFKA_ACL_KIND_OPERATION, text_of(row, "operation")),
+        .resource = kafka_acl_number(KAFKA_ACL_KIND_RESOURCE, text_of(row, "resource")),
+        .pattern = kafka_acl_number(KAFKA_ACL_KIND_PATTERN, text_of(row, "pattern")),
     };
 
-    if (rule.permission < BROKER_ACL_PERMISSION_DENY || rule.operation < BROKER_ACL_OP_ALL ||
-        rule.resource == 0 || rule.pattern < BROKER_ACL_PATTERN_LITERAL ||
-        text_of(row, "name").length == 0 || !principal_ok(text_of(row, "principal")) ||
+    if (rule.permission < KAFKA_ACL_PERMISSION_DENY || rule.operation < KAFKA_ACL_OP_ALL ||
+        rule.resource < KAFKA_ACL_TOPIC || rule.pattern < KAFKA_ACL_PATTERN_LITERAL ||
+        text_of(row, "name").length == 0 || !kafka_acl_is_principal(text_of(row, "principal")) ||
         text_of(row, "host").length == 0)
         return mr_fail(MR_CORRUPT, "expected an access rule");
     rule.name = mr_copy_cstr(text_of(row, "name"));
@@ -140,7 +95,7 @@ static bool covers(const struct broker_acl *rule, mr_str name)
 {
     mr_str own = mr_str_from(rule->name);
 
-    if (rule->pattern == BROKER_ACL_PATTERN_PREFIXED)
+    if (rule->pattern == KAFKA_ACL_PATTERN_PREFIXED)
         return mr_str_starts(name, own);
     return is_star(rule->name) || mr_str_equal(own, name);
 }
@@ -156,14 +111,14 @@ static bool speaks_of(const struct broker_acl *rule, int8_t operation)
 {
     int8_t said = rule->operation;
 
-    if (said == operation || said == BROKER_ACL_OP_ALL)
+    if (said == operation || said == KAFKA_ACL_OP_ALL)
         return true;
-    if (rule->permission == BROKER_ACL_PERMISSION_DENY)
+    if (rule->permission == KAFKA_ACL_PERMISSION_DENY)
         return false;
-    if (operation == BROKER_ACL_OP_DESCRIBE)
-        return said == BROKER_ACL_OP_READ || said == BROKER_ACL_OP_WRITE ||
-               said == BROKER_ACL_OP_DELETE || said == BROKER_ACL_OP_ALTER;
-    return operation == BROKER_ACL_OP_DESCRIBE_CONFIGS && said == BROKER_ACL_OP_ALTER_CONFIGS;
+    if (operation == KAFKA_ACL_OP_DESCRIBE)
+        return said == KAFKA_ACL_OP_READ || said == KAFKA_ACL_OP_WRITE ||
+               said == KAFKA_ACL_OP_DELETE || said == KAFKA_ACL_OP_ALTER;
+    return operation == KAFKA_ACL_OP_DESCRIBE_CONFIGS && said == KAFKA_ACL_OP_ALTER_CONFIGS;
 }
 
 static bool is_super(const struct broker_acls *acls, const char *principal)
@@ -188,7 +143,7 @@ bool broker_acl_allows(const struct broker_acls *acls, const char *principal, co
         any = true;
         if (!is_about(rule, principal, host) || !speaks_of(rule, operation))
             continue;
-        if (rule->permission == BROKER_ACL_PERMISSION_DENY)
+        if (rule->permission == KAFKA_ACL_PERMISSION_DENY)
             return false;
         allowed = true;
     }
@@ -201,13 +156,13 @@ static bool is_denied(const struct broker_acls *acls, const struct broker_acl *a
 {
     for (size_t i = 0; i < acls->rules.count; i++) {
         const struct broker_acl *rule = &acls->rules.items[i];
-        bool all = rule->pattern == BROKER_ACL_PATTERN_LITERAL && is_star(rule->name);
-        if (rule->permission != BROKER_ACL_PERMISSION_DENY || rule->resource != allow->resource ||
+        bool all = rule->pattern == KAFKA_ACL_PATTERN_LITERAL && is_star(rule->name);
+        if (rule->permission != KAFKA_ACL_PERMISSION_DENY || rule->resource != allow->resource ||
             !is_about(rule, principal, host) || !speaks_of(rule, operation))
             continue;
-        if (all || (rule->pattern == BROKER_ACL_PATTERN_PREFIXED
+        if (all || (rule->pattern == KAFKA_ACL_PATTERN_PREFIXED
                         ? mr_str_starts(mr_str_from(allow->name), mr_str_from(rule->name))
-                        : allow->pattern == BROKER_ACL_PATTERN_LITERAL &&
+                        : allow->pattern == KAFKA_ACL_PATTERN_LITERAL &&
                               strcmp(allow->name, rule->name) == 0))
             return true;
     }
@@ -218,13 +173,13 @@ bool broker_acl_allows_any(const struct broker_acls *acls, const char *principal
                            int8_t operation, int8_t resource)
 {
     struct broker_acl everything = {
-        .resource = resource, .pattern = BROKER_ACL_PATTERN_LITERAL, .name = (char[]){"*"}};
+        .resource = resource, .pattern = KAFKA_ACL_PATTERN_LITERAL, .name = (char[]){"*"}};
 
     if (!acls->enabled || is_super(acls, principal))
         return true;
     for (size_t i = 0; i < acls->rules.count; i++) {
         const struct broker_acl *rule = &acls->rules.items[i];
-        if (rule->resource == resource && rule->permission == BROKER_ACL_PERMISSION_ALLOW &&
+        if (rule->resource == resource && rule->permission == KAFKA_ACL_PERMISSION_ALLOW &&
             is_about(rule, principal, host) && speaks_of(rule, operation) &&
             !is_denied(acls, rule, principal, host, operation))
             return true;
@@ -241,35 +196,35 @@ struct filter {
 
 static const char *filter_check(const struct filter *filter)
 {
-    if (filter->resource != 1 &&
-        (filter->resource < BROKER_ACL_TOPIC || filter->resource > BROKER_ACL_USER))
+    if (filter->resource != KAFKA_ACL_ANY &&
+        (filter->resource < KAFKA_ACL_TOPIC || filter->resource > KAFKA_ACL_USER))
         return "The filter has an unknown type of resource.";
-    if (filter->pattern < BROKER_ACL_PATTERN_ANY || filter->pattern > BROKER_ACL_PATTERN_PREFIXED)
+    if (filter->pattern < KAFKA_ACL_PATTERN_ANY || filter->pattern > KAFKA_ACL_PATTERN_PREFIXED)
         return "The filter has an unknown type of pattern.";
-    if (filter->operation < BROKER_ACL_OP_ANY || filter->operation > BROKER_ACL_OP_TWO_PHASE_COMMIT)
+    if (filter->operation < KAFKA_ACL_OP_ANY || filter->operation > KAFKA_ACL_OP_TWO_PHASE_COMMIT)
         return "The filter has an unknown operation.";
-    if (filter->permission < BROKER_ACL_PERMISSION_ANY ||
-        filter->permission > BROKER_ACL_PERMISSION_ALLOW)
+    if (filter->permission < KAFKA_ACL_PERMISSION_ANY ||
+        filter->permission > KAFKA_ACL_PERMISSION_ALLOW)
         return "The filter has an unknown type of permission.";
     return NULL;
 }
 
 static bool filter_names(const struct filter *filter, const struct broker_acl *rule)
 {
-    if (filter->pattern >= BROKER_ACL_PATTERN_LITERAL && filter->pattern != rule->pattern)
+    if (filter->pattern >= KAFKA_ACL_PATTERN_LITERAL && filter->pattern != rule->pattern)
         return false;
     if (filter->name.data == NULL)
         return true;
-    if (filter->pattern == BROKER_ACL_PATTERN_MATCH)
+    if (filter->pattern == KAFKA_ACL_PATTERN_MATCH)
         return covers(rule, filter->name);
     return mr_str_equal(filter->name, mr_str_from(rule->name));
 }
 
 static bool filter_takes(const struct filter *filter, const struct broker_acl *rule)
 {
-    return (filter->resource == 1 || filter->resource == rule->resource) &&
-           (filter->operation == BROKER_ACL_OP_ANY || filter->operation == rule->operation) &&
-           (filter->permission == BROKER_ACL_PERMISSION_ANY ||
+    return (filter->resource == KAFKA_ACL_ANY || filter->resource == rule->resource) &&
+           (filter->operation == KAFKA_ACL_OP_ANY || filter->operation == rule->operation) &&
+           (filter->permission == KAFKA_ACL_PERMISSION_ANY ||
             filter->permission == rule->permission) &&
            (filter->principal.data == NULL ||
             mr_str_equal(filter->principal, mr_str_from(rule->principal))) &&
@@ -362,23 +317,23 @@ static int16_t creation_check(const struct broker_acls *acls,
         *why = "No Authorizer is configured on the broker";
         return KAFKA_ERROR_SECURITY_DISABLED;
     }
-    if (asked->resource_type < BROKER_ACL_TOPIC || asked->resource_type > BROKER_ACL_USER)
+    if (asked->resource_type < KAFKA_ACL_TOPIC || asked->resource_type > KAFKA_ACL_USER)
         *why = "Invalid resource type";
-    else if (asked->resource_pattern_type < BROKER_ACL_PATTERN_LITERAL ||
-             asked->resource_pattern_type > BROKER_ACL_PATTERN_PREFIXED)
+    else if (asked->resource_pattern_type < KAFKA_ACL_PATTERN_LITERAL ||
+             asked->resource_pattern_type > KAFKA_ACL_PATTERN_PREFIXED)
         *why = "Invalid pattern type";
-    else if (asked->operation < BROKER_ACL_OP_ALL ||
-             asked->operation > BROKER_ACL_OP_TWO_PHASE_COMMIT)
+    else if (asked->operation < KAFKA_ACL_OP_ALL ||
+             asked->operation > KAFKA_ACL_OP_TWO_PHASE_COMMIT)
         *why = "Invalid operation";
-    else if (asked->permission_type < BROKER_ACL_PERMISSION_DENY ||
-             asked->permission_type > BROKER_ACL_PERMISSION_ALLOW)
+    else if (asked->permission_type < KAFKA_ACL_PERMISSION_DENY ||
+             asked->permission_type > KAFKA_ACL_PERMISSION_ALLOW)
         *why = "Invalid permission type";
     else if (asked->resource_name.length == 0 || !mr_str_is_utf8(asked->resource_name))
         *why = "Resource name should not be empty";
-    else if (asked->resource_type == BROKER_ACL_CLUSTER &&
-             !mr_str_equal(asked->resource_name, BROKER_ACL_CLUSTER_NAME))
+    else if (asked->resource_type == KAFKA_ACL_CLUSTER &&
+             !mr_str_equal(asked->resource_name, KAFKA_ACL_CLUSTER_NAME))
         *why = "The only valid name for the CLUSTER resource is kafka-cluster";
-    else if (!principal_ok(asked->principal))
+    else if (!kafka_acl_is_principal(asked->principal))
         *why = "Could not parse principal (expected a type, a colon and a name)";
     else if (asked->host.length == 0 || !mr_str_is_utf8(asked->host))
         *why = "Host should not be empty";
@@ -399,7 +354,7 @@ static void rule_add(struct broker_acls *acls, const struct kafka_create_acls_cr
                           asked->host};
 
     struct filter resource = {asked->resource_type, asked->resource_pattern_type,
-                              BROKER_ACL_OP_ANY,    BROKER_ACL_PERMISSION_ANY,
+                              KAFKA_ACL_OP_ANY,     KAFKA_ACL_PERMISSION_ANY,
                               asked->resource_name, MR_STR_NULL,
                               MR_STR_NULL};
     size_t at = acls->rules.count;

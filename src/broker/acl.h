@@ -3,20 +3,12 @@
 #ifndef BROKER_ACL_H
 #define BROKER_ACL_H
 
-#include "base/base.h"
+#include "kafka/acl.h"
 
 struct broker_request;
 struct broker_security;
 struct json_value;
 
-enum {
-#define OPERATION(number, name) BROKER_ACL_OP_##name = (number),
-#define RESOURCE(number, name, code, operations) BROKER_ACL_##name = (number),
-#define PATTERN(number, name) BROKER_ACL_PATTERN_##name = (number),
-#define PERMISSION(number, name) BROKER_ACL_PERMISSION_##name = (number),
-#include "broker/acls.def"
-};
-#define BROKER_ACL_CLUSTER_NAME MR_STR("kafka-cluster")
 /* One rule; its texts are its own. */
 struct broker_acl {
     int8_t resource, pattern, operation, permission;
@@ -40,9 +32,6 @@ bool broker_acl_allows(const struct broker_acls *acls, const char *principal, co
 /* Whether there is any resource of the kind on which it may. */
 bool broker_acl_allows_any(const struct broker_acls *acls, const char *principal, const char *host,
                            int8_t operation, int8_t resource);
-/* Operations that make sense on a kind of resource, as bits. */
-int32_t broker_acl_operations(int8_t resource);
-
 /* rights.c: rights of a request's client. */
 bool broker_rights_allow(const struct broker_request *request, int8_t operation, int8_t resource,
                          mr_str name);

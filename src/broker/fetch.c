@@ -75,8 +75,7 @@ static int16_t part_look(struct fetch_part *part)
     part->log = NULL;
     if (part->topic.data == NULL)
         return KAFKA_ERROR_UNKNOWN_TOPIC_ID;
-    if (!broker_rights_allow(part->fetch->request, BROKER_ACL_OP_READ, BROKER_ACL_TOPIC,
-                             part->topic))
+    if (!broker_rights_allow(part->fetch->request, KAFKA_ACL_OP_READ, KAFKA_ACL_TOPIC, part->topic))
         return KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED;
     code = broker_server_partition(server, part->topic, part->asked->partition, &partition);
     if (code != KAFKA_ERROR_NONE)

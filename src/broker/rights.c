@@ -4,7 +4,7 @@
  * sight.c looks at what the answers tell besides. */
 #include "broker/server.h"
 
-enum { BROKER_ACL_BY_TYPE = -1 }; /* the row has the type of a settings' resource */
+enum { KAFKA_ACL_BY_TYPE = -1 }; /* the row has the type of a settings' resource */
 enum { NONE = -1, ANY = INT16_MAX };
 
 /* Where a shape's list of rows is, and in a row its name and its partitions. */
@@ -38,8 +38,8 @@ static const struct rows_right rows_rights[] = {
     {KAFKA_API_##api,                                                                            \
      since,                                                                                      \
      until,                                                                                      \
-     BROKER_ACL_##resource,                                                                      \
-     BROKER_ACL_OP_##operation,                                                                  \
+     KAFKA_ACL_##resource,                                                                       \
+     KAFKA_ACL_OP_##operation,                                                                   \
      {LIST_AT(api, request, list), IN_ROW(api, request, list, name), NONE, 0, 0},                \
      {LIST_AT(api, response, answers), IN_ROW(api, response, answers, answer_name), NONE, 0, 0}, \
      IN_ROW(api, response, answers, error_code)},
@@ -47,8 +47,8 @@ static const struct rows_right rows_rights[] = {
     {KAFKA_API_##api,                                                                            \
      since,                                                                                      \
      until,                                                                                      \
-     BROKER_ACL_##resource,                                                                      \
-     BROKER_ACL_OP_##operation,                                                                  \
+     KAFKA_ACL_##resource,                                                                       \
+     KAFKA_ACL_OP_##operation,                                                                   \
      {LIST_AT(api, request, list), 0, NONE, 0, 0},                                               \
      {LIST_AT(api, response, answers), IN_ROW(api, response, answers, answer_name), NONE, 0, 0}, \
      IN_ROW(api, response, answers, error_code)},
@@ -57,8 +57,8 @@ static const struct rows_right rows_rights[] = {
     {KAFKA_API_##api,                                                                              \
      0,                                                                                            \
      ANY,                                                                                          \
-     BROKER_ACL_TOPIC,                                                                             \
-     BROKER_ACL_OP_##operation,                                                                    \
+     KAFKA_ACL_TOPIC,                                                                              \
+     KAFKA_ACL_OP_##operation,                                                                     \
      {LIST_AT(api, request, list), IN_ROW(api, request, list, name),                               \
       IN_ROW(api, request, list, inner), (int32_t)sizeof(INNER(api, request, list, inner)), at},   \
      {LIST_AT(api, response, answers), IN_ROW(api, response, answers, answer_name),                \
@@ -80,9 +80,9 @@ static const struct rows_right rows_rights[] = {
 
 static const struct whole_right whole_rights[] = {
 #define CLUSTER(api, operation) \
-    {KAFKA_API_##api, BROKER_ACL_CLUSTER, BROKER_ACL_OP_##operation, NONE},
-#define WHOLE(api, resource, operation, field)                          \
-    {KAFKA_API_##api, BROKER_ACL_##resource, BROKER_ACL_OP_##operation, \
+    {KAFKA_API_##api, KAFKA_ACL_CLUSTER, KAFKA_ACL_OP_##operation, NONE},
+#define WHOLE(api, resource, operation, field)                        \
+    {KAFKA_API_##api, KAFKA_ACL_##resource, KAFKA_ACL_OP_##operation, \
      (int32_t)offsetof(struct kafka_##api##_request, field)},
 #include "broker/rights.def"
 };
@@ -91,7 +91,7 @@ static int16_t code_of(int8_t resource)
 {
     static const int16_t codes[] = {
 #define RESOURCE(number, name, code, operations) [number] = KAFKA_ERROR_##code,
-#include "broker/acls.def"
+#include "kafka/acls.def"
     };
     return codes[resource];
 }
@@ -110,19 +110,19 @@ bool broker_rights_allow(const struct broker_request *request, int8_t operation,
 
 static bool cluster_allows(const struct broker_request *request, int8_t operation)
 {
-    return broker_rights_allow(request, operation, BROKER_ACL_CLUSTER, BROKER_ACL_CLUSTER_NAME);
+    return broker_rights_allow(request, operation, KAFKA_ACL_CLUSTER, KAFKA_ACL_CLUSTER_NAME);
 }
 
 static bool topic_allows(const struct broker_request *request, int8_t operation, mr_str name)
 {
-    return broker_rights_allow(request, operation, BROKER_ACL_TOPIC, name);
+    return broker_rights_allow(request, operation, KAFKA_ACL_TOPIC, name);
 }
 
 bool broker_rights_may_make(const struct broker_request *request, mr_str topic)
 {
-    return topic_allows(request, BROKER_ACL_OP_DESCRIBE, topic) &&
-           (cluster_allows(request, BROKER_ACL_OP_CREATE) ||
-            topic_allows(request, BROKER_ACL_OP_CREATE, topic));
+    return topic_allows(request, KAFKA_ACL_OP_DESCRIBE, topic) &&
+           (cluster_allows(request, KAFKA_ACL_OP_CREATE) ||
+            topic_allows(request, KAFKA_ACL_OP_CREATE, topic));
 }
 
 /* ---- rows that are refused ---- */
@@ -200,9 +200,9 @@ static int8_t resource_by_type(const struct broker_request *request, const struc
     const struct wire_field *rows = field_at(request->api->request(), right->asked.list);
     int8_t type = *((const int8_t *)row + field_named(rows->row(), "resource_type")->offset);
 
-    return type == BROKER_RESOURCE_TOPIC   ? BROKER_ACL_TOPIC
-           : type == BROKER_RESOURCE_GROUP ? BROKER_ACL_GROUP
-                                           : BROKER_ACL_CLUSTER;
+    return type == BROKER_RESOURCE_TOPIC   ? KAFKA_ACL_TOPIC
+           : type == BROKER_RESOURCE_GROUP ? KAFKA_ACL_GROUP
+                                           : KAFKA_ACL_CLUSTER;
 }
 
 static int16_t row_look(const struct broker_request *request, const struct rows_right *right,
@@ -211,15 +211,15 @@ static int16_t row_look(const struct broker_request *request, const struct rows_
     int8_t resource = right->resource;
     mr_str name = name_of(request, right, row);
 
-    if (resource == BROKER_ACL_BY_TYPE)
+    if (resource == KAFKA_ACL_BY_TYPE)
         resource = resource_by_type(request, right, row);
-    if (resource == BROKER_ACL_CLUSTER)
-        name = BROKER_ACL_CLUSTER_NAME;
+    if (resource == KAFKA_ACL_CLUSTER)
+        name = KAFKA_ACL_CLUSTER_NAME;
     if (name.data == NULL || broker_rights_allow(request, right->operation, resource, name) ||
         (request->api->key == KAFKA_API_create_topics &&
-         cluster_allows(request, BROKER_ACL_OP_CREATE)) ||
+         cluster_allows(request, KAFKA_ACL_OP_CREATE)) ||
         (request->api->key == KAFKA_API_offset_for_leader_epoch &&
-         cluster_allows(request, BROKER_ACL_OP_CLUSTER_ACTION)))
+         cluster_allows(request, KAFKA_ACL_OP_CLUSTER_ACTION)))
         return KAFKA_ERROR_NONE;
     return code_of(resource);
 }
@@ -407,9 +407,9 @@ static int16_t init_producer_id_look(const struct broker_request *request)
     const struct broker_conn *conn = request->conn;
 
     if (in->transactional_id.data != NULL ||
-        cluster_allows(request, BROKER_ACL_OP_IDEMPOTENT_WRITE) ||
+        cluster_allows(request, KAFKA_ACL_OP_IDEMPOTENT_WRITE) ||
         broker_acl_allows_any(&request->server->security.acls, conn->login.principal,
-                              conn->peer.host, BROKER_ACL_OP_WRITE, BROKER_ACL_TOPIC))
+                              conn->peer.host, KAFKA_ACL_OP_WRITE, KAFKA_ACL_TOPIC))
         return KAFKA_ERROR_NONE;
     return KAFKA_ERROR_CLUSTER_AUTHORIZATION_FAILED;
 }
@@ -419,7 +419,7 @@ static int16_t heartbeat_look(const struct broker_request *request)
     const struct kafka_consumer_group_heartbeat_request *in = request->in;
 
     for (int32_t i = 0; i < in->subscribed_topic_names.count; i++)
-        if (!topic_allows(request, BROKER_ACL_OP_DESCRIBE, in->subscribed_topic_names.items[i]))
+        if (!topic_allows(request, KAFKA_ACL_OP_DESCRIBE, in->subscribed_topic_names.items[i]))
             return KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED;
     return KAFKA_ERROR_NONE;
 }
@@ -427,10 +427,10 @@ static int16_t heartbeat_look(const struct broker_request *request)
 static int16_t coordinator_look(const struct broker_request *request, mr_str key)
 {
     const struct kafka_find_coordinator_request *in = request->in;
-    int8_t resource = in->key_type == 1 ? BROKER_ACL_TRANSACTIONAL_ID : BROKER_ACL_GROUP;
+    int8_t resource = in->key_type == 1 ? KAFKA_ACL_TRANSACTIONAL_ID : KAFKA_ACL_GROUP;
 
-    return broker_rights_allow(request, BROKER_ACL_OP_DESCRIBE, resource, key) ? 0
-                                                                               : code_of(resource);
+    return broker_rights_allow(request, KAFKA_ACL_OP_DESCRIBE, resource, key) ? 0
+                                                                              : code_of(resource);
 }
 
 static int16_t offset_fetch_look(const struct broker_request *request)
@@ -438,7 +438,7 @@ static int16_t offset_fetch_look(const struct broker_request *request)
     const struct kafka_offset_fetch_request *in = request->in;
 
     if (request->header.request_api_version >= 8 ||
-        broker_rights_allow(request, BROKER_ACL_OP_DESCRIBE, BROKER_ACL_GROUP, in->group_id))
+        broker_rights_allow(request, KAFKA_ACL_OP_DESCRIBE, KAFKA_ACL_GROUP, in->group_id))
         return KAFKA_ERROR_NONE;
     return KAFKA_ERROR_GROUP_AUTHORIZATION_FAILED;
 }
@@ -465,7 +465,7 @@ static int16_t whole_look(const struct broker_request *request)
 {
     for (size_t i = 0; i < mr_count_of(whole_rights); i++) {
         const struct whole_right *right = &whole_rights[i];
-        mr_str name = BROKER_ACL_CLUSTER_NAME;
+        mr_str name = KAFKA_ACL_CLUSTER_NAME;
         if (right->api != request->api->key)
             continue;
         if (right->field != NONE)
@@ -473,7 +473,7 @@ static int16_t whole_look(const struct broker_request *request)
         if (name.data != NULL &&
             !broker_rights_allow(request, right->operation, right->resource, name) &&
             !(right->api == KAFKA_API_write_txn_markers &&
-              cluster_allows(request, BROKER_ACL_OP_ALTER)))
+              cluster_allows(request, KAFKA_ACL_OP_ALTER)))
             return code_of(right->resource);
     }
     return special_look(request);

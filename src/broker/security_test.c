@@ -69,8 +69,8 @@ STORY("rules allow, bring along and deny as in Kafka's model")
 {
     struct broker_acls acls = {.enabled = true};
     const char *host = "10.0.0.1";
-#define MAY(who, operation, topic)                                                           \
-    broker_acl_allows(&acls, "User:" who, host, BROKER_ACL_OP_##operation, BROKER_ACL_TOPIC, \
+#define MAY(who, operation, topic)                                                         \
+    broker_acl_allows(&acls, "User:" who, host, KAFKA_ACL_OP_##operation, KAFKA_ACL_TOPIC, \
                       MR_STR(topic))
     expect_ok(broker_acl_supers(&acls, MR_STR("User:root; User:CN=log,O=Stories")));
     expect(broker_acl_supers(&acls, MR_STR("root")) == MR_INVALID);
@@ -88,9 +88,9 @@ STORY("rules allow, bring along and deny as in Kafka's model")
     expect(MAY("ann", DESCRIBE, "orders"));
     given_rule(&acls, RULE("ALLOW", "ALTER_CONFIGS", "LITERAL", "*", "User:bob", "*"));
     expect(MAY("bob", DESCRIBE_CONFIGS, "any") && !MAY("bob", DESCRIBE, "any"));
-    expect(broker_acl_allows_any(&acls, "User:ann", host, BROKER_ACL_OP_READ, BROKER_ACL_TOPIC));
+    expect(broker_acl_allows_any(&acls, "User:ann", host, KAFKA_ACL_OP_READ, KAFKA_ACL_TOPIC));
     given_rule(&acls, RULE("DENY", "ALL", "PREFIXED", "or", "User:ann", "*"));
-    expect(!broker_acl_allows_any(&acls, "User:ann", host, BROKER_ACL_OP_READ, BROKER_ACL_TOPIC));
+    expect(!broker_acl_allows_any(&acls, "User:ann", host, KAFKA_ACL_OP_READ, KAFKA_ACL_TOPIC));
     expect(acls.rules.count == 4);
     broker_acl_fini(&acls);
 #undef MAY

@@ -4,13 +4,13 @@
 
 static bool sees(const struct broker_request *request, int8_t resource, mr_str name)
 {
-    return broker_rights_allow(request, BROKER_ACL_OP_DESCRIBE, resource, name);
+    return broker_rights_allow(request, KAFKA_ACL_OP_DESCRIBE, resource, name);
 }
 
 /* The operations that the client may, as bits. */
 static int32_t rights(const struct broker_request *request, int8_t resource, mr_str name)
 {
-    int32_t told = 0, all = broker_acl_operations(resource);
+    int32_t told = 0, all = kafka_acl_operations(resource);
 
     for (int8_t operation = 0; operation < 31; operation++)
         if ((all & (1 << operation)) != 0 &&
@@ -21,9 +21,9 @@ static int32_t rights(const struct broker_request *request, int8_t resource, mr_
 
 static int32_t cluster_rights(const struct broker_request *request)
 {
-    mr_str name = BROKER_ACL_CLUSTER_NAME;
+    mr_str name = KAFKA_ACL_CLUSTER_NAME;
 
-    return sees(request, BROKER_ACL_CLUSTER, name) ? rights(request, BROKER_ACL_CLUSTER, name) : 0;
+    return sees(request, KAFKA_ACL_CLUSTER, name) ? rights(request, KAFKA_ACL_CLUSTER, name) : 0;
 }
 
 /* ---- topics ---- */
@@ -37,13 +37,13 @@ static bool topic_sight(const struct broker_request *request,
 
     if (answer->name.data == NULL)
         return true; /* an id that nobody has */
-    if (sees(request, BROKER_ACL_TOPIC, answer->name)) {
+    if (sees(request, KAFKA_ACL_TOPIC, answer->name)) {
         if (answer->error_code == KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION &&
             in->allow_auto_topic_creation && !request->server->no_auto_create &&
             !broker_rights_may_make(request, answer->name))
             answer->error_code = KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED;
         if (in->include_topic_authorized_operations && answer->error_code == KAFKA_ERROR_NONE)
-            answer->topic_authorized_operations = rights(request, BROKER_ACL_TOPIC, answer->name);
+            answer->topic_authorized_operations = rights(request, KAFKA_ACL_TOPIC, answer->name);
         return true;
     }
     if (asked == NULL)
@@ -82,9 +82,9 @@ static void partitions_sight(struct broker_request *request)
     for (int32_t i = 0; i < out->topics.count; i++) {
         struct kafka_describe_topic_partitions_response_topic *answer = &out->topics.items[i];
         mr_str name = answer->name;
-        if (sees(request, BROKER_ACL_TOPIC, name)) {
+        if (sees(request, KAFKA_ACL_TOPIC, name)) {
             if (answer->error_code == KAFKA_ERROR_NONE)
-                answer->topic_authorized_operations = rights(request, BROKER_ACL_TOPIC, name);
+                answer->topic_authorized_operations = rights(request, KAFKA_ACL_TOPIC, name);
         } else if (in->topics.count <= 0) {
             continue;
         } else {
@@ -96,7 +96,7 @@ static void partitions_sight(struct broker_request *request)
     }
     out->topics.count = kept;
     if (out->next_cursor != NULL && in->topics.count <= 0 &&
-        !sees(request, BROKER_ACL_TOPIC, out->next_cursor->topic_name))
+        !sees(request, KAFKA_ACL_TOPIC, out->next_cursor->topic_name))
         out->next_cursor->partition_index = 0; /* where to go on, not how large it is */
 }
 
@@ -107,7 +107,7 @@ static void create_sight(struct broker_request *request)
     for (int32_t i = 0; i < out->topics.count; i++) {
         struct kafka_create_topics_response_topic *answer = &out->topics.items[i];
         if (answer->error_code != KAFKA_ERROR_NONE ||
-            broker_rights_allow(request, BROKER_ACL_OP_DESCRIBE_CONFIGS, BROKER_ACL_TOPIC,
+            broker_rights_allow(request, KAFKA_ACL_OP_DESCRIBE_CONFIGS, KAFKA_ACL_TOPIC,
                                 answer->name))
             continue;
         answer->topic_config_error_code = KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED;
@@ -128,7 +128,7 @@ static void old_offsets_sight(struct broker_request *request)
     if (in->topics.count >= 0)
         return; /* topics that were named have been looked at before */
     for (int32_t i = 0; i < out->topics.count; i++)
-        if (sees(request, BROKER_ACL_TOPIC, out->topics.items[i].name))
+        if (sees(request, KAFKA_ACL_TOPIC, out->topics.items[i].name))
             out->topics.items[kept++] = out->topics.items[i];
     out->topics.count = kept;
 }
@@ -147,7 +147,7 @@ static void group_offsets_sight(struct broker_request *request,
     bool named = names_topics(request->in, group->group_id);
     int32_t kept = 0;
 
-    if (!sees(request, BROKER_ACL_GROUP, group->group_id)) {
+    if (!sees(request, KAFKA_ACL_GROUP, group->group_id)) {
         group->error_code = KAFKA_ERROR_GROUP_AUTHORIZATION_FAILED;
         group->topics.count = 0;
     }
@@ -158,7 +158,7 @@ static void group_offsets_sight(struct broker_request *request,
                                          : broker_topics_find_id(&request->server->topics,
                                                                  &topic->topic_id);
         mr_str name = known == NULL ? topic->name : mr_str_from(known->name);
-        bool seen = name.length == 0 || sees(request, BROKER_ACL_TOPIC, name);
+        bool seen = name.length == 0 || sees(request, KAFKA_ACL_TOPIC, name);
         for (int32_t at = 0; at < topic->partitions.count && !seen; at++) {
             topic->partitions.items[at].committed_offset = -1;
             topic->partitions.items[at].metadata = MR_STR("");
@@ -177,10 +177,10 @@ static void groups_sight(struct broker_request *request)
     struct kafka_list_groups_response *out = request->out;
     int32_t kept = 0;
 
-    if (sees(request, BROKER_ACL_CLUSTER, BROKER_ACL_CLUSTER_NAME))
+    if (sees(request, KAFKA_ACL_CLUSTER, KAFKA_ACL_CLUSTER_NAME))
         return;
     for (int32_t i = 0; i < out->groups.count; i++)
-        if (sees(request, BROKER_ACL_GROUP, out->groups.items[i].group_id))
+        if (sees(request, KAFKA_ACL_GROUP, out->groups.items[i].group_id))
             out->groups.items[kept++] = out->groups.items[i];
     out->groups.count = kept;
 }
@@ -189,7 +189,7 @@ static bool sees_assignment(const struct broker_request *request,
                             const struct kafka_consumer_group_describe_assignment *assignment)
 {
     for (int32_t i = 0; i < assignment->topic_partitions.count; i++)
-        if (!sees(request, BROKER_ACL_TOPIC, assignment->topic_partitions.items[i].topic_name))
+        if (!sees(request, KAFKA_ACL_TOPIC, assignment->topic_partitions.items[i].topic_name))
             return false;
     return true;
 }
@@ -211,7 +211,7 @@ static void consumer_groups_sight(struct broker_request *request)
             group->members.count = 0;
         }
         if (in->include_authorized_operations && group->error_code == KAFKA_ERROR_NONE)
-            group->authorized_operations = rights(request, BROKER_ACL_GROUP, group->group_id);
+            group->authorized_operations = rights(request, KAFKA_ACL_GROUP, group->group_id);
     }
 }
 
@@ -222,7 +222,7 @@ static void classic_groups_sight(struct broker_request *request)
 
     for (int32_t i = 0; i < out->groups.count && in->include_authorized_operations; i++)
         if (out->groups.items[i].error_code == KAFKA_ERROR_NONE)
-            out->groups.items[i].authorized_operations = rights(request, BROKER_ACL_GROUP,
+            out->groups.items[i].authorized_operations = rights(request, KAFKA_ACL_GROUP,
                                                                 out->groups.items[i].group_id);
 }
 
@@ -234,7 +234,7 @@ static void coordinators_sight(struct broker_request *request)
 
     for (int32_t i = 0; i < out->coordinators.count; i++) {
         struct kafka_find_coordinator_coordinator *answer = &out->coordinators.items[i];
-        if (sees(request, group ? BROKER_ACL_GROUP : BROKER_ACL_TRANSACTIONAL_ID, answer->key))
+        if (sees(request, group ? KAFKA_ACL_GROUP : KAFKA_ACL_TRANSACTIONAL_ID, answer->key))
             continue;
         *answer = (struct kafka_find_coordinator_coordinator){
             .key = answer->key,
@@ -253,7 +253,7 @@ static void transactions_sight(struct broker_request *request)
     int32_t kept = 0;
 
     for (int32_t i = 0; i < out->transaction_states.count; i++)
-        if (sees(request, BROKER_ACL_TRANSACTIONAL_ID,
+        if (sees(request, KAFKA_ACL_TRANSACTIONAL_ID,
                  out->transaction_states.items[i].transactional_id))
             out->transaction_states.items[kept++] = out->transaction_states.items[i];
     out->transaction_states.count = kept;
@@ -268,7 +268,7 @@ static void transaction_topics_sight(struct broker_request *request)
             &out->transaction_states.items[i];
         int32_t kept = 0;
         for (int32_t at = 0; at < state->topics.count; at++)
-            if (sees(request, BROKER_ACL_TOPIC, state->topics.items[at].topic))
+            if (sees(request, KAFKA_ACL_TOPIC, state->topics.items[at].topic))
                 state->topics.items[kept++] = state->topics.items[at];
         state->topics.count = kept;
     }

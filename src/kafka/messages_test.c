@@ -1,5 +1,6 @@
 /* kafka/messages_test.c: every API in every version goes round; known bytes are what we make of
  * them. */
+#include "kafka/acl.h"
 #include "kafka/messages.h"
 #include "story.h"
 
@@ -172,6 +173,27 @@ STORY("a frame is read back: header, then body")
     expect_err(
         kafka_api_read_response(mr_str_slice(frame, 0, 3), &arena, api, 4, &correlation, &back),
         MR_CORRUPT);
+}
+
+STORY("the words of access rules are read as they are written, and as people write them")
+{
+    const int8_t all = KAFKA_ACL_OP_TWO_PHASE_COMMIT;
+    for (int8_t number = KAFKA_ACL_OP_ANY; number <= all; number++)
+        expect_int(kafka_acl_number(KAFKA_ACL_KIND_OPERATION,
+                                    mr_str_from(kafka_acl_word(KAFKA_ACL_KIND_OPERATION, number))),
+                   number);
+    expect_int(kafka_acl_number(KAFKA_ACL_KIND_OPERATION, MR_STR("IdempotentWrite")),
+               KAFKA_ACL_OP_IDEMPOTENT_WRITE);
+    expect_int(kafka_acl_number(KAFKA_ACL_KIND_RESOURCE, MR_STR("transactional_id")),
+               KAFKA_ACL_TRANSACTIONAL_ID);
+    expect_int(kafka_acl_number(KAFKA_ACL_KIND_PATTERN, MR_STR("prefixed")),
+               KAFKA_ACL_PATTERN_PREFIXED);
+    static const char *const strange[] = {"", "_", "Rea", "Reads", "Re ad", "LITERAL"};
+    for (size_t i = 0; i < mr_count_of(strange); i++)
+        expect_int(kafka_acl_number(KAFKA_ACL_KIND_OPERATION, mr_str_from(strange[i])), 0);
+    expect(kafka_acl_is_principal(MR_STR("User:CN=ann,O=Stories")));
+    expect(!kafka_acl_is_principal(MR_STR("ann")) && !kafka_acl_is_principal(MR_STR("User:")));
+    expect((kafka_acl_operations(KAFKA_ACL_GROUP) & 1 << KAFKA_ACL_OP_WRITE) == 0);
 }
 
 STORY("error codes have their words and our meaning")

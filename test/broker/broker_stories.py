@@ -2,6 +2,7 @@
 import functools
 import os
 import pathlib
+import subprocess
 import sys
 import uuid
 
@@ -105,6 +106,14 @@ class Broker(Log):
 
 class Silent(Broker):
     client = {"log_level": 0}   # about connections that a kill breaks
+
+
+def tool(log, *arguments, given="", status=0, seconds=60):
+    """One of our commands, asked about this log: what it printed, or with another status what it complained of."""
+    done = subprocess.run([stories.BINARY, *map(str, arguments), "--bootstrap-server", log.address], input=given, text=True,
+                          capture_output=True, timeout=seconds)
+    assert done.returncode == status, (done.stdout, done.stderr)
+    return done.stdout if status == 0 else done.stderr
 
 
 def fills(folder):

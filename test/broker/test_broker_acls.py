@@ -5,7 +5,7 @@ import os
 import uuid
 
 import pytest
-from broker_stories import PEER, Broker, Log, stories
+from broker_stories import PEER, Broker, Log, stories, tool
 from confluent_kafka import Consumer, ElectionType, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType,
                                    ConfigResource, NewPartitions, NewTopic, ResourcePatternType, ResourceType)
@@ -316,6 +316,117 @@ def test_leaders_are_elected_by_who_may_alter_the_cluster(root):
     assert elected() == KafkaError.CLUSTER_AUTHORIZATION_FAILED
     say(root, rule("BROKER", "kafka-cluster", "ALTER"))
     assert elected() == KafkaError.ELECTION_NOT_NEEDED
+
+
+# ---- millrace acl ----
+
+LOGIN = ("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config=org.apache.kafka.common.security.plain."
+         'PlainLoginModule required username="{}" password="secret";\n')
+
+
+@pytest.fixture
+def acl(root, tmp_path):
+    """Our own command, as root signs in; `user` names another."""
+    def run(*arguments, user="root", **options):
+        (tmp_path / user).write_text(LOGIN.format(user))
+        return tool(root, "acl", *arguments, "--command-config", tmp_path / user, **options)
+    return run
+
+
+def told_rules(text):
+    """Resources and their rules, as kafka-acls.sh prints them and we do."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("Current ACLs for resource `ResourcePattern("):
+            resource = line.split("(", 1)[1].split(")`")[0]
+        elif line.startswith("\t("):
+            found.setdefault(resource, set()).add(line.strip("\t()"))
+    return found
+
+
+def test_our_command_adds_tells_and_removes_rules(root, acl):
+    said = acl("--add", "--allow-principal", "User:ann", "--allow-principal=User:bob", "--operation", "Read", "--operation",
+               "describeconfigs", "--topic", "orders", "--topic", "bills", "--allow-host", "10.0.0.1")
+    assert said.startswith("Adding ACLs for resource `ResourcePattern(resourceType=TOPIC, name=orders, patternType=LITERAL)`: \n"
+                           " \t(principal=User:ann, host=10.0.0.1, operation=READ, permissionType=ALLOW)\n")
+    settle(root, 8)
+    assert set(rules(root)) == {rule("TOPIC", name, operation, who=who, host="10.0.0.1") for name in ("orders", "bills")
+                                for operation in ("READ", "DESCRIBE_CONFIGS") for who in ("ann", "bob")}
+    acl("--add", "--deny-principal", "User:eve", "--topic", "ord", "--resource-pattern-type", "PREFIXED")
+    acl("--add", "--allow-principal", "User:ann", "--cluster", "--operation", "Create")
+    acl("--add", "--allow-principal", "User:*", "--topic", "*", "--operation", "Describe")
+    settle(root, 11)
+    ann = "principal=User:ann, host=10.0.0.1, operation={}, permissionType=ALLOW"
+    assert told_rules(acl("--list", "--topic", "orders", "--principal", "User:ann")) == \
+        {"resourceType=TOPIC, name=orders, patternType=LITERAL": {ann.format("READ"), ann.format("DESCRIBE_CONFIGS")}}
+    assert len(told_rules(acl("--list"))) == 5
+    assert set(told_rules(acl("--list", "--topic", "orders", "--resource-pattern-type", "match"))) == {
+        f"resourceType=TOPIC, name={name}, patternType={pattern}"
+        for name, pattern in (("orders", "LITERAL"), ("ord", "PREFIXED"), ("*", "LITERAL"))}
+    assert told_rules(acl("--list", "--topic", "ord")) == {}
+    assert told_rules(acl("--list", "--cluster")) == {"resourceType=CLUSTER, name=kafka-cluster, patternType=LITERAL": {
+        "principal=User:ann, host=*, operation=CREATE, permissionType=ALLOW"}}
+    acl("--remove", "--allow-principal", "User:ann", "--allow-host", "10.0.0.1", "--operation", "Read", "--topic", "orders",
+        "--force")
+    settle(root, 10)
+    assert rule("TOPIC", "orders", "READ", host="10.0.0.1") not in rules(root)
+    assert acl("--remove", "--topic", "orders", given="n\n") == ""
+    assert "nobody has said yes" in acl("--remove", "--topic", "orders", status=2)
+    assert len(rules(root)) == 10
+    assert acl("--remove", "--topic", "orders", given="y\n").count("Removed an ACL") == 3
+    acl("--remove", "--topic", "ord", "--resource-pattern-type", "any", "--force")
+    settle(root, 6)
+
+
+def test_our_command_gives_a_producer_and_a_consumer_what_they_need(root, acl):
+    topic, ann, group = root.topic(), user(root, "ann"), f"g-{uuid.uuid4().hex[:8]}"
+    acl("--add", "--allow-principal", "User:ann", "--producer", "--topic", topic, "--transactional-id", "tx", "--idempotent")
+    settle(root, 6)
+    assert set(rules(root)) == {
+        *(rule("TOPIC", topic, operation) for operation in ("WRITE", "DESCRIBE", "CREATE")),
+        *(rule("TRANSACTIONAL_ID", "tx", operation) for operation in ("WRITE", "DESCRIBE")),
+        rule("BROKER", "kafka-cluster", "IDEMPOTENT_WRITE")}
+    producer = ann.producer(transactional_id="tx")
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(topic, b"x")
+    producer.commit_transaction(20)
+    assert consumed(ann, topic, group) == KafkaError.TOPIC_AUTHORIZATION_FAILED or \
+        consumed(ann, topic, group) == KafkaError.GROUP_AUTHORIZATION_FAILED
+    acl("--add", "--allow-principal", "User:ann", "--consumer", "--topic", topic, "--group", group)
+    settle(root, 8)
+    assert consumed(ann, topic, group) is None
+    acl("--remove", "--allow-principal", "User:ann", "--consumer", "--producer", "--topic", topic, "--group", group, "--force")
+    settle(root, 3)
+
+
+def test_our_command_says_what_is_wrong_before_it_asks_anybody(root, acl):
+    ann = ("--allow-principal", "User:ann")
+    for words, complaint in [
+            ((), "exactly one of --list, --add, --remove"), (("--list", "--add"), "exactly one of"),
+            (("--add", *ann), "expected a --topic"), (("--add", "--topic", "t"), "needs an --allow-principal"),
+            (("--add", "--allow-principal", "ann", "--topic", "t"), "expected TYPE:NAME"),
+            (("--add", *ann, "--topic", "t", "--operation", "Wrote"), "--operation Wrote"),
+            (("--add", *ann, "--topic", "t", "--operation", "ClusterAction"), "CLUSTER_ACTION means nothing on TOPIC"),
+            (("--add", *ann, "--topic", "t", "--group", "g", "--operation", "Write"), "WRITE means nothing on GROUP"),
+            (("--add", *ann, "--topic", "t", "--resource-pattern-type", "match"), "literal or prefixed"),
+            (("--add", *ann, "--topic", "t", "--resource-pattern-type", "suffixed"), "expected literal"),
+            (("--add", *ann, "--topic", "t", "--deny-host", "10.0.0.1"), "a host is of a principal"),
+            (("--add", *ann, "--topic", "t", "--consumer"), "--consumer needs a --group"),
+            (("--add", *ann, "--topic", "t", "--idempotent"), "goes with --producer"),
+            (("--add", *ann, "--topic", "t", "--producer", "--operation", "Read"), "no --operation"),
+            (("--remove", *ann, "--force"), "expected a --topic"),
+            (("--remove", "--topic", "t", "--operation", "Read", "--force"), "needs an --allow-principal"),
+            (("--list", "--topic", "t", *ann), "--list is about")]:
+        assert complaint in acl(*words, status=2)
+    assert rules(root) == []
+
+
+def test_our_command_tells_who_may_not_and_that_there_are_no_rules(root, acl, request):
+    assert "access rules: " in acl("--list", user="ann", status=1)
+    assert "access rules: " in acl("--add", "--allow-principal", "User:ann", "--topic", "t", user="ann", status=1)
+    if not PEER_ACLS:
+        assert "access rules: No Authorizer is configured" in tool(request.getfixturevalue("log"), "acl", "--list", status=1)
 
 
 def test_rights_are_told_to_who_asks(root):

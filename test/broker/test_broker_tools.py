@@ -13,15 +13,8 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from broker_stories import PEER, Broker
+from broker_stories import PEER, Broker, tool
 from story import BINARY, Millrace, free_offset, wait_for
-
-
-def tool(log, *arguments, given="", status=0, seconds=60):
-    done = subprocess.run([BINARY, *map(str, arguments), "--bootstrap-server", log.address], input=given, text=True,
-                          capture_output=True, timeout=seconds)
-    assert done.returncode == status, (done.stdout, done.stderr)
-    return done.stdout if status == 0 else done.stderr
 
 
 def table(text):
