@@ -461,6 +461,7 @@ static int16_t txn_commit_check(struct broker_request *request)
 {
     const struct kafka_txn_offset_commit_request *in = request->in;
     struct broker_groups *groups = &request->server->groups;
+    int16_t version = request->header.request_api_version;
     struct broker_group *group;
     int16_t code;
 
@@ -471,8 +472,14 @@ static int16_t txn_commit_check(struct broker_request *request)
     group = broker_group_find(groups, in->group_id);
     if (group == NULL && in->generation_id >= 0)
         return KAFKA_ERROR_ILLEGAL_GENERATION;
-    code = broker_txn_check_append(&request->server->txns, in->producer_id, in->producer_epoch,
-                                   offsets_log(groups), MR_STR("__consumer_offsets"), 0);
+    struct broker_txn_append append = {.id = in->transactional_id,
+                                       .producer_id = in->producer_id,
+                                       .epoch = in->producer_epoch,
+                                       .rule = version >= 5   ? BROKER_TXN_JOINS
+                                               : version == 4 ? BROKER_TXN_ABORTABLE
+                                                              : BROKER_TXN_ASKED};
+    code = broker_txn_check_append(&request->server->txns, &append, offsets_log(groups),
+                                   MR_STR("__consumer_offsets"), 0);
     if (code != KAFKA_ERROR_NONE)
         return code;
     return broker_group_check_commit(broker_group_make(groups, in->group_id), in->member_id,

@@ -183,6 +183,23 @@ static int16_t part_append(struct broker_request *request,
     return KAFKA_ERROR_NONE;
 }
 
+static int16_t check_transaction(const struct broker_request *request,
+                                 const struct broker_batch *batch, struct broker_log *log,
+                                 mr_str topic, int32_t index)
+{
+    const struct kafka_produce_request *in = request->in;
+    int16_t version = request->header.request_api_version;
+    struct broker_txn_append append = {in->transactional_id, batch->producer_id, batch->sequence,
+                                       batch->producer_epoch,
+                                       version >= 12   ? BROKER_TXN_JOINS
+                                       : version == 11 ? BROKER_TXN_ABORTABLE
+                                                       : BROKER_TXN_ASKED};
+
+    if (append.id.data == NULL)
+        return KAFKA_ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    return broker_txn_check_append(&request->server->txns, &append, log, topic, index);
+}
+
 /* All of one partition up to the queue; sets the log and the offset to wait for. */
 static int16_t part_run(struct broker_request *request, mr_str topic,
                         const struct kafka_produce_request_partition *asked,
@@ -208,8 +225,7 @@ static int16_t part_run(struct broker_request *request, mr_str topic,
     if (code == KAFKA_ERROR_NONE && (*log)->config->compacts)
         code = check_keys(request, answer, bytes);
     if (code == KAFKA_ERROR_NONE && (batch.attributes & BROKER_BATCH_TRANSACTIONAL) != 0)
-        code = broker_txn_check_append(&request->server->txns, batch.producer_id,
-                                       batch.producer_epoch, *log, topic, asked->index);
+        code = check_transaction(request, &batch, *log, topic, asked->index);
     if (code == KAFKA_ERROR_NONE)
         code = part_append(request, answer, *log, bytes, &batch, end);
     answer->log_start_offset = (*log)->start;
@@ -229,13 +245,25 @@ static void part_wait(struct produce_part *part, struct broker_log *log, int16_t
         broker_log_wait_written(log, &part->wait, end);
 }
 
+static bool by_id(const struct broker_request *request)
+{
+    return request->header.request_api_version >= 13;
+}
+
 static void topic_run(struct produce *produce, const struct kafka_produce_request_topic *asked,
                       struct kafka_produce_response_topic *answer, int16_t acks)
 {
     struct broker_request *request = produce->request;
     int32_t count = asked->partition_data.count;
+    const struct broker_topic *topic = NULL;
+    mr_str name = asked->name;
 
+    if (by_id(request)) {
+        topic = broker_topics_find_id(&request->server->topics, &asked->topic_id);
+        name = topic == NULL ? MR_STR_NULL : mr_str_from(topic->name);
+    }
     answer->name = asked->name;
+    answer->topic_id = asked->topic_id;
     answer->partition_responses.items = mr_arena_array(
         &request->arena, struct kafka_produce_response_partition, (size_t)count);
     answer->partition_responses.count = count;
@@ -248,9 +276,11 @@ static void topic_run(struct produce *produce, const struct kafka_produce_reques
         wire_reset(kafka_produce_response_partition_shape(), part_answer);
         if (acks < -1 || acks > 1)
             part_answer->error_code = KAFKA_ERROR_INVALID_REQUIRED_ACKS;
+        else if (by_id(request) && topic == NULL)
+            part_answer->error_code = KAFKA_ERROR_UNKNOWN_TOPIC_ID;
         else
-            part_answer->error_code = part_run(
-                request, asked->name, &asked->partition_data.items[i], part_answer, &log, &end);
+            part_answer->error_code = part_run(request, name, &asked->partition_data.items[i],
+                                               part_answer, &log, &end);
         part_answer->index = asked->partition_data.items[i].index;
         if (part_answer->error_code != KAFKA_ERROR_NONE) {
             part_answer->base_offset = -1;

@@ -443,6 +443,21 @@ static int16_t offset_fetch_look(const struct broker_request *request)
     return KAFKA_ERROR_GROUP_AUTHORIZATION_FAILED;
 }
 
+/* Newer versions are for brokers, which ask for many at once. */
+static int16_t add_partitions_look(const struct broker_request *request)
+{
+    const struct kafka_add_partitions_to_txn_request *in = request->in;
+
+    if (request->header.request_api_version >= 4)
+        return cluster_allows(request, BROKER_ACL_OP_CLUSTER_ACTION)
+                   ? KAFKA_ERROR_NONE
+                   : KAFKA_ERROR_CLUSTER_AUTHORIZATION_FAILED;
+    return broker_rights_allow(request, BROKER_ACL_OP_WRITE, BROKER_ACL_TRANSACTIONAL_ID,
+                               in->transactional_id)
+               ? KAFKA_ERROR_NONE
+               : KAFKA_ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+}
+
 static int16_t special_look(const struct broker_request *request)
 {
     const struct kafka_find_coordinator_request *find = request->in;
@@ -450,6 +465,8 @@ static int16_t special_look(const struct broker_request *request)
     switch (request->api->key) {
     case KAFKA_API_init_producer_id:
         return init_producer_id_look(request);
+    case KAFKA_API_add_partitions_to_txn:
+        return add_partitions_look(request);
     case KAFKA_API_consumer_group_heartbeat:
         return heartbeat_look(request);
     case KAFKA_API_offset_fetch:

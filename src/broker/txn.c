@@ -13,7 +13,12 @@
  *   an id has a number, kept in a header of its records and in its markers (as coordinator epoch); a
  *   partition that has the marker of this number is done, whatever was begun there since.
  * - An ONGOING record (it is not waited for). Then a partition has an open transaction that the
- *   coordinator does not know of: it is aborted, and its producer fenced. */
+ *   coordinator does not know of: it is aborted, and its producer fenced.
+ *
+ * With EndTxn of version 5 (KIP-890) each end raises the producer's epoch, so that what comes late from
+ * the transaction before is known by its epoch; PREPARE has the new one already, and so have the
+ * markers. The last epoch of a producer id is followed by a new id (`next_id`). A partition then joins
+ * with its first batch, and nobody asks for it before. */
 #include "broker/server.h"
 
 #include <stdio.h>
@@ -48,7 +53,7 @@ static struct broker_txn *txn_of_producer(const struct broker_txns *txns, int64_
 static void txn_timeout(struct mr_timer *timer);
 static void settle_due(struct mr_timer *timer);
 
-static struct broker_txn *txn_make(struct broker_txns *txns, mr_str id)
+struct broker_txn *broker_txn_make(struct broker_txns *txns, mr_str id)
 {
     struct broker_txn *txn = mr_map_get(&txns->by_id, id);
 
@@ -57,14 +62,15 @@ static struct broker_txn *txn_make(struct broker_txns *txns, mr_str id)
     txn = mr_new(struct broker_txn);
     txn->txns = txns;
     txn->id = mr_copy_cstr(id);
-    txn->producer_id = txn->started_ms = -1;
+    txn->producer_id = txn->started_ms = txn->previous_id = txn->next_id = -1;
+    txn->last_epoch = -1;
     txn->timeout.run = txn_timeout;
     txn->settle.run = settle_due;
     mr_map_put(&txns->by_id, id, txn);
     return txn;
 }
 
-static void partitions_clear(struct broker_txn *txn)
+void broker_txn_partitions_clear(struct broker_txn *txn)
 {
     for (size_t i = 0; i < txn->partitions.count; i++)
         mr_free(txn->partitions.items[i].topic);
@@ -85,7 +91,7 @@ static void txn_free(struct broker_txn *txn)
 {
     mr_timer_stop(&txn->timeout);
     mr_timer_stop(&txn->settle);
-    partitions_clear(txn);
+    broker_txn_partitions_clear(txn);
     mr_array_fini(&txn->partitions);
     mr_free(txn->marks);
     mr_free(txn->id);
@@ -101,7 +107,7 @@ static bool has_partition(const struct broker_txn *txn, mr_str topic, int32_t in
     return false;
 }
 
-static bool partition_add(struct broker_txn *txn, mr_str topic, int32_t index)
+bool broker_txn_partition_add(struct broker_txn *txn, mr_str topic, int32_t index)
 {
     if (has_partition(txn, topic, index))
         return false;
@@ -109,7 +115,7 @@ static bool partition_add(struct broker_txn *txn, mr_str topic, int32_t index)
     return true;
 }
 
-static void producer_set(struct broker_txn *txn, int64_t producer_id, int16_t epoch)
+void broker_txn_producer_set(struct broker_txn *txn, int64_t producer_id, int16_t epoch)
 {
     if (txn->producer_id != producer_id) {
         if (txn->producer_id >= 0)
@@ -120,95 +126,10 @@ static void producer_set(struct broker_txn *txn, int64_t producer_id, int16_t ep
     txn->epoch = epoch;
 }
 
-/* ---- records: TransactionLogKey 0 and TransactionLogValue 0 ---- */
-
-static void put_str16(struct mr_buf *buf, mr_str text)
-{
-    mr_buf_be16(buf, (uint16_t)text.length);
-    mr_buf_str(buf, text);
-}
-
-static bool topic_is_first(const struct broker_txn *txn, size_t at)
-{
-    for (size_t i = 0; i < at; i++)
-        if (strcmp(txn->partitions.items[i].topic, txn->partitions.items[at].topic) == 0)
-            return false;
-    return true;
-}
-
-static void print_partitions(const struct broker_txn *txn, struct mr_buf *out)
-{
-    size_t at = out->length;
-    uint32_t topics = 0;
-
-    mr_buf_be32(out, 0);
-    for (size_t i = 0; i < txn->partitions.count; i++) {
-        const char *topic = txn->partitions.items[i].topic;
-        uint32_t count = 0;
-        size_t count_at;
-
-        if (!topic_is_first(txn, i))
-            continue;
-        topics++;
-        put_str16(out, mr_str_from(topic));
-        count_at = out->length;
-        mr_buf_be32(out, 0);
-        for (size_t j = i; j < txn->partitions.count; j++) {
-            if (strcmp(txn->partitions.items[j].topic, topic) != 0)
-                continue;
-            mr_buf_be32(out, (uint32_t)txn->partitions.items[j].index);
-            count++;
-        }
-        mr_buf_patch_be32(out, count_at, count);
-    }
-    mr_buf_patch_be32(out, at, topics);
-}
-
-static bool is_open(enum broker_txn_state state)
+bool broker_txn_is_open(enum broker_txn_state state)
 {
     return state == BROKER_TXN_ONGOING || state == BROKER_TXN_PREPARE_COMMIT ||
            state == BROKER_TXN_PREPARE_ABORT;
-}
-
-static void key_print(const char *id, struct mr_buf *out)
-{
-    mr_buf_be16(out, 0);
-    put_str16(out, mr_str_from(id));
-}
-
-static void txn_print(const struct broker_txn *txn, enum broker_txn_state state, struct mr_buf *out)
-{
-    mr_buf_be16(out, 0);
-    mr_buf_be64(out, (uint64_t)txn->producer_id);
-    mr_buf_be16(out, (uint16_t)txn->epoch);
-    mr_buf_be32(out, (uint32_t)txn->timeout_ms);
-    mr_buf_u8(out, (uint8_t)state);
-    if (is_open(state))
-        print_partitions(txn, out);
-    else
-        mr_buf_be32(out, state == BROKER_TXN_EMPTY ? UINT32_MAX : 0);
-    mr_buf_be64(out, (uint64_t)txn->changed_ms);
-    mr_buf_be64(out, (uint64_t)txn->started_ms);
-}
-
-static mr_err txn_write(struct broker_txn *txn, enum broker_txn_state state, int64_t *end)
-{
-    struct broker_journal journal;
-    struct mr_buf key = {0}, value = {0};
-    uint8_t number[4];
-    struct kafka_header header = {MR_STR("mr.txn"), mr_str_of(number, sizeof(number))};
-    mr_err err;
-
-    broker_batch_put32(number, (uint32_t)txn->sequence);
-    key_print(txn->id, &key);
-    txn_print(txn, state, &value);
-    broker_journal_begin(&journal, state_log(txn->txns));
-    kafka_records_append(&journal.builder, broker_storage_now_ms(journal.log->storage),
-                         mr_buf_as_str(&key), mr_buf_as_str(&value), &header, 1);
-    err = broker_journal_append(&journal, -1, -1, end);
-    mr_buf_fini(&key);
-    mr_buf_fini(&value);
-    return err;
 }
 
 /* Notes the present state in the log, or as soon as that is allowed. */
@@ -222,7 +143,7 @@ static void txn_save(struct broker_txn *txn)
         return;
     }
     txn->save_wanted = false;
-    if (txn_write(txn, txn->state, &end) != MR_OK)
+    if (broker_txn_write(txn, txn->state, &end) != MR_OK)
         mr_log(MR_LOG_ERROR, "broker", "transaction %s: its state is not saved: %s", txn->id,
                mr_why());
 }
@@ -255,34 +176,59 @@ static void start_kept(struct broker_log_wait *wait, mr_err err)
                  out->producer_id, out->producer_epoch);
 }
 
-/* No transaction is open: the producer gets the next epoch. */
-static void start_now(struct broker_txn *txn, struct broker_request *request)
+/* A producer that asks again for the epoch that it was given, because it did not hear the answer. */
+static bool is_asked_again(const struct broker_txn *txn,
+                           const struct kafka_init_producer_id_request *in)
 {
-    const struct kafka_init_producer_id_request *in = request->in;
-    struct kafka_init_producer_id_response *out = request->out;
-    struct start *start = mr_arena_new(&request->arena, struct start);
-    int64_t producer_id = txn->producer_id, end;
+    if (in->producer_id < 0)
+        return false;
+    return in->producer_id == txn->producer_id
+               ? in->producer_epoch == txn->last_epoch
+               : in->producer_id == txn->previous_id && in->producer_epoch >= EPOCH_LAST;
+}
+
+/* The next epoch, of a new producer id after the last one; false: no id is to be had now. */
+static bool start_raise(struct broker_txn *txn, const struct kafka_init_producer_id_request *in)
+{
+    bool asked = in->producer_id >= 0 && txn->producer_id >= 0;
+    int64_t producer_id = txn->producer_id;
     int16_t epoch = (int16_t)(txn->epoch + 1);
 
     if (producer_id < 0 || txn->epoch >= EPOCH_LAST) {
         producer_id = broker_topics_producer_id(&txn->txns->server->topics);
         epoch = 0;
     }
-    if (producer_id < 0) {
+    if (producer_id < 0)
+        return false;
+    txn->last_epoch = asked && epoch > 0 ? in->producer_epoch : -1;
+    txn->previous_id = asked && epoch == 0 ? in->producer_id : -1;
+    broker_txn_producer_set(txn, producer_id, epoch);
+    return true;
+}
+
+/* No transaction is open: the producer gets the next epoch. */
+static void start_now(struct broker_txn *txn, struct broker_request *request)
+{
+    const struct kafka_init_producer_id_request *in = request->in;
+    struct kafka_init_producer_id_response *out = request->out;
+    struct start *start = mr_arena_new(&request->arena, struct start);
+    int64_t end;
+
+    if (!is_asked_again(txn, in) && !start_raise(txn, in)) {
         start_answer(request, KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS, -1, -1);
         return;
     }
-    producer_set(txn, producer_id, epoch);
     txn->timeout_ms = in->transaction_timeout_ms;
     txn->state = BROKER_TXN_EMPTY;
+    txn->raises = false;
     txn->started_ms = -1;
     txn->changed_ms = broker_storage_now_ms(&txn->txns->server->storage);
-    out->producer_id = producer_id;
-    out->producer_epoch = epoch;
+    out->producer_id = txn->producer_id;
+    out->producer_epoch = txn->epoch;
     request->abandon = NULL; /* the record names it until it is kept */
     start->request = request;
     start->wait.run = start_kept;
-    if (txn_write(txn, txn->state, &end) != MR_OK)
+    if (broker_txn_write(txn, txn->state, &end) != MR_OK)
         start_answer(request, KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE, -1, -1);
     else
         broker_log_wait_kept(state_log(txn->txns), &start->wait, end);
@@ -291,9 +237,22 @@ static void start_now(struct broker_txn *txn, struct broker_request *request)
 /* ---- ending ---- */
 
 static void txn_mark(struct broker_txn *txn);
-static void txn_prepare(struct broker_txn *txn, bool commit);
+static void txn_prepare(struct broker_txn *txn, bool commit, bool raise);
 static void txn_fence(struct broker_txn *txn);
 static void prepare_write(struct broker_txn *txn);
+
+/* `txn` NULL: the error alone. */
+static void end_answer(struct broker_request *request, int16_t code, const struct broker_txn *txn)
+{
+    struct kafka_end_txn_response *out = request->out;
+
+    out->error_code = code;
+    if (code == KAFKA_ERROR_NONE && txn != NULL) {
+        out->producer_id = txn->producer_id;
+        out->producer_epoch = txn->epoch;
+    }
+    broker_server_answer(request);
+}
 
 static void ending_answer(struct broker_txn *txn, int16_t code)
 {
@@ -302,8 +261,7 @@ static void ending_answer(struct broker_txn *txn, int16_t code)
     txn->ending = NULL;
     if (request == NULL)
         return;
-    ((struct kafka_end_txn_response *)request->out)->error_code = code;
-    broker_server_answer(request);
+    end_answer(request, code, txn);
 }
 
 static void recover_step(struct broker_txns *txns)
@@ -323,12 +281,12 @@ static void txn_settled(struct broker_txn *txn)
     marks_free(txn);
     txn->unsettled = txn->settling = false;
     mr_timer_stop(&txn->settle);
-    if (txn_write(txn, txn->marked, &end) != MR_OK)
+    if (broker_txn_write(txn, txn->marked, &end) != MR_OK)
         mr_log(MR_LOG_ERROR, "broker", "transaction %s: its end is not saved: %s", txn->id,
                mr_why());
     if (txn->prepare_wanted) {
         txn->prepare_wanted = false;
-        txn_prepare(txn, txn->prepare_commit);
+        txn_prepare(txn, txn->prepare_commit, txn->raise_wanted);
         return;
     }
     if (txn->save_wanted)
@@ -421,7 +379,13 @@ static void txn_marked(struct broker_txn *txn)
     txn->state = commit ? BROKER_TXN_COMPLETE_COMMIT : BROKER_TXN_COMPLETE_ABORT;
     txn->marked = txn->state;
     txn->changed_ms = broker_storage_now_ms(&txn->txns->server->storage);
-    partitions_clear(txn);
+    broker_txn_partitions_clear(txn);
+    if (txn->next_id >= 0) {
+        int64_t next_id = txn->next_id;
+        txn->next_id = txn->last_epoch = -1;
+        txn->previous_id = txn->producer_id;
+        broker_txn_producer_set(txn, next_id, 0);
+    }
     ending_answer(txn, KAFKA_ERROR_NONE);
     if (txn->recovering) {
         txn->recovering = false;
@@ -522,21 +486,27 @@ static void prepare_write(struct broker_txn *txn)
 
     txn->prepare_failed = false;
     txn->prepared.run = txn_prepared;
-    if (txn_write(txn, txn->state, &end) != MR_OK)
+    if (broker_txn_write(txn, txn->state, &end) != MR_OK)
         txn_prepared(&txn->prepared, MR_IO);
     else
         broker_log_wait_kept(state_log(txn->txns), &txn->prepared, end);
 }
 
-static void txn_prepare(struct broker_txn *txn, bool commit)
+/* `raise`: the next transaction has the next epoch (KIP-890). */
+static void txn_prepare(struct broker_txn *txn, bool commit, bool raise)
 {
     mr_timer_stop(&txn->timeout);
     txn->busy = true;
     if (txn->unsettled) { /* the transaction before this one has the word until then */
         txn->prepare_wanted = true;
         txn->prepare_commit = commit;
+        txn->raise_wanted = raise;
         txn_settle(txn);
         return;
+    }
+    if (raise && txn->epoch < INT16_MAX) {
+        txn->last_epoch = txn->epoch;
+        txn->epoch++;
     }
     txn->sequence = (int32_t)(((uint32_t)txn->sequence + 1) & 0x7fffffffu);
     txn->state = commit ? BROKER_TXN_PREPARE_COMMIT : BROKER_TXN_PREPARE_ABORT;
@@ -550,7 +520,8 @@ static void txn_fence(struct broker_txn *txn)
 {
     if (txn->epoch < INT16_MAX)
         txn->epoch++;
-    txn_prepare(txn, false);
+    txn->last_epoch = -1;
+    txn_prepare(txn, false, false);
 }
 
 static void txn_timeout(struct mr_timer *timer)
@@ -595,8 +566,10 @@ static void start_txn(struct broker_txn *txn, struct broker_request *request)
                          ? (int16_t)KAFKA_ERROR_PRODUCER_FENCED
                          : (int16_t)KAFKA_ERROR_INVALID_PRODUCER_EPOCH;
 
-    if (in->producer_id >= 0 && txn->producer_id >= 0 &&
-        (in->producer_id != txn->producer_id || in->producer_epoch != txn->epoch)) {
+    bool known = in->producer_id == txn->producer_id && in->producer_epoch == txn->epoch;
+
+    if (in->producer_id >= 0 && txn->producer_id >= 0 && !known &&
+        !(txn->state != BROKER_TXN_ONGOING && is_asked_again(txn, in))) {
         start_answer(request, fenced, -1, -1);
         return;
     }
@@ -628,7 +601,7 @@ void broker_txn_init_producer_id(struct broker_request *request)
         return;
     }
     if (in->transactional_id.data != NULL) {
-        start_txn(txn_make(&request->server->txns, in->transactional_id), request);
+        start_txn(broker_txn_make(&request->server->txns, in->transactional_id), request);
         return;
     }
     producer_id = broker_topics_producer_id(&request->server->topics);
@@ -668,49 +641,102 @@ static void txn_go_on(struct broker_txn *txn)
     txn_save(txn);
 }
 
+/* One transaction's partitions: all of them are added, or none. `verify_only`: none, but asked for. */
+struct addition {
+    mr_str id;
+    int64_t producer_id;
+    int16_t epoch;
+    bool verify_only;
+    const struct kafka_add_partitions_to_txn_request_topic *topics;
+    int32_t topic_count;
+};
+
+static bool all_are_there(const struct broker_request *request, const struct addition *asked)
+{
+    for (int32_t i = 0; i < asked->topic_count; i++)
+        for (int32_t j = 0; j < asked->topics[i].partitions.count; j++)
+            if (broker_topics_partition(&request->server->topics, asked->topics[i].name,
+                                        asked->topics[i].partitions.items[j]) == NULL)
+                return false;
+    return true;
+}
+
+static int16_t addition_row(struct broker_request *request, const struct addition *asked,
+                            struct broker_txn *txn, mr_str topic, int32_t index, bool *added)
+{
+    if (asked->verify_only)
+        return txn->state == BROKER_TXN_ONGOING && has_partition(txn, topic, index)
+                   ? KAFKA_ERROR_NONE
+               : request->header.request_api_version >= 5 ? KAFKA_ERROR_TRANSACTION_ABORTABLE
+                                                          : KAFKA_ERROR_INVALID_TXN_STATE;
+    *added = broker_txn_partition_add(txn, topic, index) || *added;
+    return KAFKA_ERROR_NONE;
+}
+
+static struct kafka_add_partitions_to_txn_response_topic *add(struct broker_request *request,
+                                                              const struct addition *asked)
+{
+    struct kafka_add_partitions_to_txn_response_topic *told = mr_arena_array(
+        &request->arena, struct kafka_add_partitions_to_txn_response_topic,
+        (size_t)asked->topic_count);
+    struct broker_txn *txn = NULL;
+    int16_t code = txn_check(request, asked->id, asked->producer_id, asked->epoch, 2, &txn);
+    bool whole = all_are_there(request, asked), added = false;
+
+    if (code == KAFKA_ERROR_NONE && txn->busy)
+        code = KAFKA_ERROR_CONCURRENT_TRANSACTIONS;
+    for (int32_t i = 0; i < asked->topic_count; i++) {
+        const struct kafka_add_partitions_to_txn_request_topic *topic = &asked->topics[i];
+        int32_t count = topic->partitions.count;
+        told[i].name = topic->name;
+        told[i].results_by_partition.count = count;
+        told[i].results_by_partition.items = mr_arena_array(
+            &request->arena, struct kafka_add_partitions_to_txn_response_partition, (size_t)count);
+        for (int32_t j = 0; j < count; j++) {
+            int32_t index = topic->partitions.items[j];
+            int16_t row = code;
+            if (code == KAFKA_ERROR_NONE && !whole)
+                row = broker_topics_partition(&request->server->topics, topic->name, index) == NULL
+                          ? (int16_t)KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION
+                          : (int16_t)KAFKA_ERROR_OPERATION_NOT_ATTEMPTED;
+            else if (code == KAFKA_ERROR_NONE)
+                row = addition_row(request, asked, txn, topic->name, index, &added);
+            told[i].results_by_partition.items[j] =
+                (struct kafka_add_partitions_to_txn_response_partition){index, row};
+        }
+    }
+    if (added) {
+        txn->raises = request->header.request_api_version >= 4;
+        txn_go_on(txn);
+    }
+    return told;
+}
+
 void broker_txn_add_partitions_to_txn(struct broker_request *request)
 {
     const struct kafka_add_partitions_to_txn_request *in = request->in;
     struct kafka_add_partitions_to_txn_response *out = request->out;
-    struct broker_txn *txn = NULL;
-    int16_t code = txn_check(request, in->transactional_id, in->producer_id, in->producer_epoch, 2,
-                             &txn);
-    bool unknown = false, added = false;
+    int32_t count = in->transactions.count < 0 ? 0 : in->transactions.count;
 
-    if (code == KAFKA_ERROR_NONE && txn->busy)
-        code = KAFKA_ERROR_CONCURRENT_TRANSACTIONS;
-    for (int32_t i = 0; i < in->topics.count; i++)
-        for (int32_t j = 0; j < in->topics.items[i].partitions.count; j++)
-            unknown = unknown ||
-                      broker_topics_partition(&request->server->topics, in->topics.items[i].name,
-                                              in->topics.items[i].partitions.items[j]) == NULL;
-    out->results_by_topic.count = in->topics.count;
-    out->results_by_topic.items = mr_arena_array(&request->arena,
-                                                 struct kafka_add_partitions_to_txn_response_topic,
-                                                 (size_t)in->topics.count);
-    for (int32_t i = 0; i < in->topics.count; i++) {
-        const struct kafka_add_partitions_to_txn_request_topic *asked = &in->topics.items[i];
-        struct kafka_add_partitions_to_txn_response_topic *answer = &out->results_by_topic.items[i];
-        answer->name = asked->name;
-        answer->results_by_partition.count = asked->partitions.count;
-        answer->results_by_partition.items = mr_arena_array(
-            &request->arena, struct kafka_add_partitions_to_txn_response_partition,
-            (size_t)asked->partitions.count);
-        for (int32_t j = 0; j < asked->partitions.count; j++) {
-            int32_t index = asked->partitions.items[j];
-            int16_t row = code;
-            if (code == KAFKA_ERROR_NONE && unknown)
-                row = broker_topics_partition(&request->server->topics, asked->name, index) == NULL
-                          ? (int16_t)KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION
-                          : (int16_t)KAFKA_ERROR_OPERATION_NOT_ATTEMPTED;
-            if (row == KAFKA_ERROR_NONE)
-                added = partition_add(txn, asked->name, index) || added;
-            answer->results_by_partition.items[j] =
-                (struct kafka_add_partitions_to_txn_response_partition){index, row};
-        }
+    if (request->header.request_api_version < 4) {
+        struct addition asked = {in->transactional_id, in->producer_id, in->producer_epoch, false,
+                                 in->topics.items,     in->topics.count};
+        out->results_by_topic.count = in->topics.count;
+        out->results_by_topic.items = add(request, &asked);
+        broker_server_answer(request);
+        return;
     }
-    if (added)
-        txn_go_on(txn);
+    out->results_by_transaction.count = count;
+    out->results_by_transaction.items = mr_arena_array(
+        &request->arena, struct kafka_add_partitions_to_txn_result, (size_t)count);
+    for (int32_t i = 0; i < count; i++) {
+        const struct kafka_add_partitions_to_txn_transaction *row = &in->transactions.items[i];
+        struct addition asked = {row->transactional_id, row->producer_id,  row->producer_epoch,
+                                 row->verify_only,      row->topics.items, row->topics.count};
+        out->results_by_transaction.items[i].transactional_id = row->transactional_id;
+        out->results_by_transaction.items[i].topic_results.count = row->topics.count;
+        out->results_by_transaction.items[i].topic_results.items = add(request, &asked);
+    }
     broker_server_answer(request);
 }
 
@@ -726,10 +752,13 @@ void broker_txn_add_offsets_to_txn(struct broker_request *request)
         out->error_code = KAFKA_ERROR_INVALID_GROUP_ID;
     if (out->error_code == KAFKA_ERROR_NONE && txn->busy)
         out->error_code = KAFKA_ERROR_CONCURRENT_TRANSACTIONS;
-    if (out->error_code == KAFKA_ERROR_NONE && partition_add(txn, MR_STR("__consumer_offsets"), 0))
+    if (out->error_code == KAFKA_ERROR_NONE &&
+        broker_txn_partition_add(txn, MR_STR("__consumer_offsets"), 0))
         txn_go_on(txn);
     broker_server_answer(request);
 }
+
+enum { END_AGAIN = -2 }; /* it has ended so */
 
 static int16_t end_check(const struct broker_txn *txn, bool commit)
 {
@@ -742,15 +771,33 @@ static int16_t end_check(const struct broker_txn *txn, bool commit)
     case BROKER_TXN_ONGOING:
         return KAFKA_ERROR_NONE;
     case BROKER_TXN_COMPLETE_COMMIT: /* a repeat */
-        return commit ? -2 : KAFKA_ERROR_INVALID_TXN_STATE;
+        return commit ? END_AGAIN : KAFKA_ERROR_INVALID_TXN_STATE;
     case BROKER_TXN_COMPLETE_ABORT:
-        return commit ? KAFKA_ERROR_INVALID_TXN_STATE : -2;
+        return commit ? KAFKA_ERROR_INVALID_TXN_STATE : END_AGAIN;
     case BROKER_TXN_EMPTY:
     case BROKER_TXN_PREPARE_COMMIT:
     case BROKER_TXN_PREPARE_ABORT:
         break;
     }
     return KAFKA_ERROR_INVALID_TXN_STATE;
+}
+
+/* The end that raised the epoch (or its time-out) comes again, because its answer was not heard. */
+static bool is_end_again(const struct broker_txn *txn, int64_t producer_id, int16_t epoch)
+{
+    if (!txn->raises || txn->state == BROKER_TXN_ONGOING || txn->state == BROKER_TXN_EMPTY)
+        return false;
+    return producer_id == txn->producer_id
+               ? epoch == txn->epoch - 1
+               : producer_id == txn->previous_id && epoch >= EPOCH_LAST && txn->epoch == 0;
+}
+
+/* EndTxn 5: the epoch tells a repeat from the end of something new, which may be nothing at all. */
+static int16_t end_check_raising(const struct broker_txn *txn, bool commit, bool again)
+{
+    if (txn->busy || again || txn->state == BROKER_TXN_ONGOING)
+        return end_check(txn, commit);
+    return commit ? KAFKA_ERROR_INVALID_TXN_STATE : KAFKA_ERROR_NONE;
 }
 
 static void end_abandon(struct broker_request *request)
@@ -763,45 +810,64 @@ static void end_abandon(struct broker_request *request)
 void broker_txn_end_txn(struct broker_request *request)
 {
     const struct kafka_end_txn_request *in = request->in;
-    struct kafka_end_txn_response *out = request->out;
-    struct broker_txn *txn = NULL;
-    int16_t code = txn_check(request, in->transactional_id, in->producer_id, in->producer_epoch, 2,
-                             &txn);
+    struct broker_txn *txn = mr_map_get(&request->server->txns.by_id, in->transactional_id);
+    bool raise = request->header.request_api_version >= 5;
+    bool again = raise && request->server->ready && txn != NULL &&
+                 is_end_again(txn, in->producer_id, in->producer_epoch);
+    int16_t code = again ? KAFKA_ERROR_NONE
+                         : txn_check(request, in->transactional_id, in->producer_id,
+                                     in->producer_epoch, 2, &txn);
 
     if (code == KAFKA_ERROR_NONE)
-        code = end_check(txn, in->committed);
+        code = raise ? end_check_raising(txn, in->committed, again) : end_check(txn, in->committed);
+    if (code == KAFKA_ERROR_NONE && raise && txn->epoch >= EPOCH_LAST) {
+        txn->next_id = broker_topics_producer_id(&request->server->topics);
+        code = txn->next_id < 0 ? KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS : KAFKA_ERROR_NONE;
+    }
     if (code != KAFKA_ERROR_NONE) {
-        out->error_code = code == -2 ? (int16_t)KAFKA_ERROR_NONE : code;
-        broker_server_answer(request);
+        end_answer(request, code == END_AGAIN ? (int16_t)KAFKA_ERROR_NONE : code, txn);
         return;
     }
     txn->ending = request;
     request->work = txn;
     request->abandon = end_abandon;
-    txn_prepare(txn, in->committed);
+    txn->raises = raise;
+    if (txn->state != BROKER_TXN_ONGOING)
+        txn->started_ms = broker_storage_now_ms(&txn->txns->server->storage);
+    txn_prepare(txn, in->committed, raise);
 }
 
-int16_t broker_txn_check_append(struct broker_txns *txns, int64_t producer_id, int16_t epoch,
+int16_t broker_txn_check_append(struct broker_txns *txns, const struct broker_txn_append *append,
                                 struct broker_log *log, mr_str topic, int32_t partition)
 {
-    const struct broker_txn *txn = txn_of_producer(txns, producer_id);
+    struct broker_txn *txn = txn_of_producer(txns, append->producer_id);
     const struct broker_producer *producer;
+    bool joins = append->rule == BROKER_TXN_JOINS;
 
-    if (txn == NULL)
+    if (txn == NULL || !mr_str_equal(mr_str_from(txn->id), append->id))
         return KAFKA_ERROR_INVALID_PRODUCER_ID_MAPPING;
-    if (txn->epoch != epoch)
+    if (txn->epoch != append->epoch)
         return KAFKA_ERROR_INVALID_PRODUCER_EPOCH;
-    if (txn->state != BROKER_TXN_ONGOING || txn->busy)
-        return KAFKA_ERROR_INVALID_TXN_STATE;
-    producer = broker_producers_find(&log->producers, producer_id);
-    if (producer != NULL && producer->txn_first >= 0)
+    if (txn->busy)
+        return joins ? KAFKA_ERROR_CONCURRENT_TRANSACTIONS : KAFKA_ERROR_INVALID_TXN_STATE;
+    producer = broker_producers_find(&log->producers, append->producer_id);
+    if (txn->state == BROKER_TXN_ONGOING &&
+        ((producer != NULL && producer->txn_first >= 0) || has_partition(txn, topic, partition)))
         return KAFKA_ERROR_NONE;
-    return has_partition(txn, topic, partition) ? KAFKA_ERROR_NONE : KAFKA_ERROR_INVALID_TXN_STATE;
+    if (!joins)
+        return append->rule == BROKER_TXN_ABORTABLE ? KAFKA_ERROR_TRANSACTION_ABORTABLE
+                                                    : KAFKA_ERROR_INVALID_TXN_STATE;
+    if (producer == NULL && append->sequence != 0)
+        return KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER; /* what was before it is lost */
+    broker_txn_partition_add(txn, topic, partition);
+    txn->raises = true;
+    txn_go_on(txn);
+    return KAFKA_ERROR_NONE;
 }
 
 /* ---- ids that nobody uses any more ---- */
 
-static void txn_forget(struct broker_txn *txn)
+void broker_txn_forget(struct broker_txn *txn)
 {
     if (txn->producer_id >= 0)
         mr_map_remove(&txn->txns->by_producer, producer_key(&txn->producer_id));
@@ -809,23 +875,9 @@ static void txn_forget(struct broker_txn *txn)
     txn_free(txn);
 }
 
-static mr_err tombstone_write(struct broker_txns *txns, const char *id)
-{
-    struct broker_journal journal;
-    struct mr_buf key = {0};
-    int64_t end;
-
-    key_print(id, &key);
-    broker_journal_begin(&journal, state_log(txns));
-    broker_journal_add(&journal, mr_buf_as_str(&key), MR_STR_NULL);
-    mr_err err = broker_journal_append(&journal, -1, -1, &end);
-    mr_buf_fini(&key);
-    return err;
-}
-
 static bool is_idle(const struct broker_txn *txn)
 {
-    return !is_open(txn->state) && !txn->busy && !txn->unsettled && !txn->settling &&
+    return !broker_txn_is_open(txn->state) && !txn->busy && !txn->unsettled && !txn->settling &&
            !txn->save_wanted && txn->starting == NULL && txn->ending == NULL && txn->marks == NULL;
 }
 
@@ -839,92 +891,17 @@ static void expiry_due(struct mr_timer *timer)
         struct broker_txn *txn = entry->value;
         if (!is_idle(txn) || txn->changed_ms > before_ms)
             continue;
-        if (tombstone_write(txns, txn->id) != MR_OK) {
+        if (broker_txn_write_gone(txns, txn->id) != MR_OK) {
             mr_log(MR_LOG_ERROR, "broker", "transaction %s: its end is not saved: %s", txn->id,
                    mr_why());
             break;
         }
-        txn_forget(txn);
+        broker_txn_forget(txn);
     }
     mr_timer_start(txns->server->loop, &txns->expiry, expiry_look_us);
 }
 
 /* ---- kept over a restart ---- */
-
-struct txns_replay {
-    struct broker_replay replay;
-    struct broker_txns *txns;
-};
-
-static void restore_partitions(struct broker_txn *txn, struct mr_in *in)
-{
-    int32_t topics = (int32_t)mr_in_be32(in);
-
-    partitions_clear(txn);
-    for (int32_t i = 0; i < topics && in->err == MR_OK; i++) {
-        uint16_t length = mr_in_be16(in);
-        mr_str topic = mr_in_take(in, length);
-        int32_t count = (int32_t)mr_in_be32(in);
-        for (int32_t j = 0; j < count && in->err == MR_OK; j++) {
-            int32_t index = (int32_t)mr_in_be32(in);
-            if (in->err == MR_OK)
-                partition_add(txn, topic, index);
-        }
-    }
-}
-
-static void restore_record(struct broker_replay *replay, const struct broker_batch *batch,
-                           const struct kafka_record *record)
-{
-    struct broker_txns *txns = mr_container(replay, struct txns_replay, replay)->txns;
-    struct mr_in key = mr_in_str(record->key), in = mr_in_str(record->value);
-    mr_str number = kafka_records_header_find(record, MR_STR("mr.txn")), id;
-    struct broker_txn *txn;
-    int64_t producer_id;
-    int16_t epoch;
-
-    (void)batch;
-    if (mr_in_be16(&key) != 0)
-        return;
-    uint16_t length = mr_in_be16(&key);
-    id = mr_in_take(&key, length);
-    if (key.err != MR_OK)
-        return;
-    if (record->value.data == NULL) { /* expired */
-        txn = mr_map_get(&txns->by_id, id);
-        if (txn != NULL)
-            txn_forget(txn);
-        return;
-    }
-    txn = txn_make(txns, id);
-    mr_in_be16(&in);
-    producer_id = (int64_t)mr_in_be64(&in);
-    epoch = (int16_t)mr_in_be16(&in);
-    txn->timeout_ms = (int32_t)mr_in_be32(&in);
-    txn->state = (enum broker_txn_state)mr_in_u8(&in);
-    restore_partitions(txn, &in);
-    txn->changed_ms = (int64_t)mr_in_be64(&in);
-    txn->started_ms = (int64_t)mr_in_be64(&in);
-    if (in.err != MR_OK || producer_id < 0)
-        return;
-    producer_set(txn, producer_id, epoch);
-    if (number.length == 4)
-        txn->sequence = (int32_t)broker_batch_be32((const uint8_t *)number.data);
-}
-
-static void restore_marker(struct broker_replay *replay, const struct broker_batch *batch,
-                           bool commit)
-{
-    (void)replay;
-    (void)batch;
-    (void)commit;
-}
-
-mr_err broker_txns_load(struct broker_txns *txns, struct broker_log *log)
-{
-    struct txns_replay replay = {{restore_record, restore_marker}, txns};
-    return broker_journal_replay(log, &replay.replay);
-}
 
 /* An open transaction in a partition that the coordinator does not know of. */
 static void orphan_end(struct broker_txns *txns, struct broker_partition *partition,
@@ -943,7 +920,7 @@ static void orphan_end(struct broker_txns *txns, struct broker_partition *partit
             broker_groups_txn_end(&txns->server->groups, producer->id, false);
         return;
     }
-    partition_add(txn, mr_str_from(partition->topic->name), partition->index);
+    broker_txn_partition_add(txn, mr_str_from(partition->topic->name), partition->index);
     if (txn->busy)
         return; /* the fence below is already on its way, or comes when that end is reached */
     txn->state = BROKER_TXN_ONGOING;

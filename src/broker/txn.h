@@ -34,8 +34,11 @@ struct broker_txn_mark {
 struct broker_txn {
     struct broker_txns *txns;
     char *id;
-    int64_t producer_id;
+    int64_t producer_id, previous_id,
+        next_id; /* of the producer before, and after the end; -1: none */
     int16_t epoch;
+    int16_t last_epoch; /* what `epoch` followed at its producer's own wish, or -1 (KIP-360) */
+    bool raises;        /* this transaction's end raises the epoch (KIP-890) */
     int32_t timeout_ms;
     int32_t sequence; /* number of the latest transaction; its markers carry it */
     enum broker_txn_state state;
@@ -52,6 +55,7 @@ struct broker_txn {
     bool unsettled;                      /* markers are written, not all of them on the disk */
     bool settling;                       /* and are being synced */
     bool prepare_wanted, prepare_commit; /* as soon as it is settled */
+    bool raise_wanted;                   /* and then the epoch goes up */
     bool prepare_failed;                 /* its record could not be written, to be tried again */
     bool save_wanted;                    /* the state moved on while records had to wait */
     bool recovering;
@@ -77,8 +81,36 @@ void broker_txns_settle(struct broker_txns *txns);
 void broker_txns_fini(struct broker_txns *txns);
 /* txn_admin.c: the answer to a WriteTxnMarkers with this code in every partition; how many there are. */
 size_t broker_txn_markers_lay_out(struct broker_request *request, int16_t code);
-/* Whether a transactional batch of this producer may go to this partition: a code of errors.def. */
-int16_t broker_txn_check_append(struct broker_txns *txns, int64_t producer_id, int16_t epoch,
+/* Whether a transactional batch may go to this partition, by what its client knows of transactions: a
+ * code of errors.def. */
+enum broker_txn_rule {
+    BROKER_TXN_ASKED,     /* the partition was added before, else INVALID_TXN_STATE */
+    BROKER_TXN_ABORTABLE, /* or else TRANSACTION_ABORTABLE */
+    BROKER_TXN_JOINS,     /* it is added now (KIP-890) */
+};
+struct broker_txn_append {
+    mr_str id; /* of the transaction */
+    int64_t producer_id;
+    int32_t sequence;
+    int16_t epoch;
+    enum broker_txn_rule rule;
+};
+int16_t broker_txn_check_append(struct broker_txns *txns, const struct broker_txn_append *append,
                                 struct broker_log *log, mr_str topic, int32_t partition);
+
+/* ---- of txn.c, for txn_records.c ---- */
+struct broker_txn *broker_txn_make(struct broker_txns *txns, mr_str id);
+void broker_txn_forget(struct broker_txn *txn);
+void broker_txn_producer_set(struct broker_txn *txn, int64_t producer_id, int16_t epoch);
+bool broker_txn_partition_add(struct broker_txn *txn, mr_str topic,
+                              int32_t index); /* false: it was there */
+void broker_txn_partitions_clear(struct broker_txn *txn);
+bool broker_txn_is_open(enum broker_txn_state state);
+
+/* ---- txn_records.c ---- */
+/* Notes the transaction in this state in __transaction_state. */
+mr_err broker_txn_write(struct broker_txn *txn, enum broker_txn_state state, int64_t *end);
+/* Notes that nobody knows this id any more. */
+mr_err broker_txn_write_gone(struct broker_txns *txns, const char *id);
 
 #endif

@@ -239,12 +239,14 @@ static void marker_kept(struct broker_log_wait *wait, mr_err err)
     markers_step(marker->all);
 }
 
+/* The marker of a transaction whose end raised the epoch has to be of a newer one. */
 static int16_t marker_check(const struct broker_producer *producer,
                             const struct kafka_write_txn_markers_request_marker *asked)
 {
     if (producer == NULL)
         return KAFKA_ERROR_NONE;
-    if (asked->producer_epoch < producer->epoch)
+    if (asked->producer_epoch < producer->epoch ||
+        (asked->transaction_version >= 2 && asked->producer_epoch == producer->epoch))
         return KAFKA_ERROR_INVALID_PRODUCER_EPOCH;
     if (asked->coordinator_epoch < producer->coordinator_epoch)
         return KAFKA_ERROR_TRANSACTION_COORDINATOR_FENCED;

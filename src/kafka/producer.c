@@ -17,6 +17,7 @@ enum {
     TIMEOUT_MS = 120000,
     TRANSACTION_TIMEOUT_MS = 60000,
     IN_FLIGHT_MAX = 5,
+    PRODUCE_VERSION_MAX = 11, /* later ones add to transactions by themselves (KIP-890) */
     REQUEST_BYTES_MAX = 16 << 20,
     RECORD_EXTRA_BYTES = 64, /* more than the varints and lengths of a record */
     HEADER_EXTRA_BYTES = 12,
@@ -560,8 +561,8 @@ static void send_all(struct kafka_producer *producer)
         for (size_t i = 0; i < producer->busy.count; i++)
             any |= partition_send(producer->busy.items[i], &list, &count, &capacity);
         for (size_t i = 0; i < count; i++)
-            kafka_node_request(list[i]->node, KAFKA_API_produce, -1, KAFKA_TIMEOUT_MS, produce_fill,
-                               produce_answered, list[i]);
+            kafka_node_request(list[i]->node, KAFKA_API_produce, PRODUCE_VERSION_MAX,
+                               KAFKA_TIMEOUT_MS, produce_fill, produce_answered, list[i]);
         mr_free(list);
     }
 }

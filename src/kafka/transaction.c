@@ -15,6 +15,12 @@
  */
 #include "kafka/producer.h"
 
+enum { /* later ones are for brokers, or change what an end does (KIP-890) */
+       ADD_VERSION_MAX = 3,
+       OFFSETS_VERSION_MAX = 4,
+       END_VERSION_MAX = 4,
+};
+
 static bool is_transactional(const struct kafka_producer *producer)
 {
     return producer->transactional_id.data != NULL;
@@ -25,13 +31,14 @@ static bool is_fencing(int16_t code)
     return kafka_error_to_err(code) == MR_FENCED;
 }
 
-static struct kafka_call_options call_options(struct kafka_producer *producer, int16_t api_key)
+static struct kafka_call_options call_options(struct kafka_producer *producer, int16_t api_key,
+                                              int16_t version_max)
 {
     return (struct kafka_call_options){
         .target = {KAFKA_TARGET_TRANSACTION, producer->transactional_id, 0},
         .lane = producer,
         .api_key = api_key,
-        .version_max = -1,
+        .version_max = version_max,
         .context = producer,
     };
 }
@@ -117,7 +124,7 @@ static void start_done(void *context, mr_err err, int16_t version, const void *r
 
 void kafka_transaction_start(struct kafka_producer *producer)
 {
-    struct kafka_call_options options = call_options(producer, KAFKA_API_init_producer_id);
+    struct kafka_call_options options = call_options(producer, KAFKA_API_init_producer_id, -1);
     if (!is_transactional(producer))
         options.target.kind = KAFKA_TARGET_ANY;
     options.fill = start_fill;
@@ -242,7 +249,8 @@ void kafka_transaction_add(struct kafka_producer *producer)
     }
     if (!any)
         return;
-    struct kafka_call_options options = call_options(producer, KAFKA_API_add_partitions_to_txn);
+    struct kafka_call_options options = call_options(producer, KAFKA_API_add_partitions_to_txn,
+                                                     ADD_VERSION_MAX);
     options.fill = add_fill;
     options.judge = add_judge;
     options.done = add_done;
@@ -376,7 +384,8 @@ static void offsets_step(struct kafka_producer_offsets *offsets)
 {
     struct kafka_producer *producer = offsets->producer;
     if (!offsets->started) {
-        struct kafka_call_options options = call_options(producer, KAFKA_API_add_offsets_to_txn);
+        struct kafka_call_options options = call_options(producer, KAFKA_API_add_offsets_to_txn,
+                                                         -1);
         options.fill = offsets_add_fill;
         options.judge = offsets_add_judge;
         options.done = offsets_add_done;
@@ -387,7 +396,8 @@ static void offsets_step(struct kafka_producer_offsets *offsets)
     }
     if (offsets->done || offsets->committing || !offsets->added)
         return;
-    struct kafka_call_options options = call_options(producer, KAFKA_API_txn_offset_commit);
+    struct kafka_call_options options = call_options(producer, KAFKA_API_txn_offset_commit,
+                                                     OFFSETS_VERSION_MAX);
     options.target = (struct kafka_target){KAFKA_TARGET_GROUP, offsets->group, 0};
     options.fill = offsets_fill;
     options.judge = offsets_judge;
@@ -486,7 +496,7 @@ static void end_done(void *context, mr_err err, int16_t version, const void *res
 
 static void end_send(struct kafka_producer *producer)
 {
-    struct kafka_call_options options = call_options(producer, KAFKA_API_end_txn);
+    struct kafka_call_options options = call_options(producer, KAFKA_API_end_txn, END_VERSION_MAX);
     options.fill = end_fill;
     options.judge = end_judge;
     options.done = end_done;
