@@ -187,7 +187,7 @@ def test_connect_copies_a_file_through_a_topic_and_goes_on_after_a_kill(log, pre
                                            tmp_path / "worker.properties"],
                      lambda: answers(f"http://{HOST}:{port}/connectors") is not None)
     source, sink = tmp_path / "in.txt", tmp_path / "out.txt"
-    lines = []
+    topic, lines = log.topic(), []          # one partition: only within one there is an order
 
     def write(count):
         more = [f"line {len(lines) + number}" for number in range(count)]
@@ -202,9 +202,9 @@ def test_connect_copies_a_file_through_a_topic_and_goes_on_after_a_kill(log, pre
     worker.start().wait_ready()
     try:
         for name, settings in (("in", {"connector.class": "org.apache.kafka.connect.file.FileStreamSourceConnector",
-                                       "file": str(source), "topic": f"{prefix}copied"}),
+                                       "file": str(source), "topic": topic}),
                                ("out", {"connector.class": "org.apache.kafka.connect.file.FileStreamSinkConnector",
-                                        "file": str(sink), "topics": f"{prefix}copied"})):
+                                        "file": str(sink), "topics": topic})):
             def made():
                 answer = requests.put(f"http://{HOST}:{port}/connectors/{prefix}{name}/config", timeout=30,
                                       json={"tasks.max": "1", **settings})
@@ -216,7 +216,7 @@ def test_connect_copies_a_file_through_a_topic_and_goes_on_after_a_kill(log, pre
         write(1000)
         worker.start().wait_ready()
         wait_for(copied, 120, 0.2)
-        read = log.reads(f"{prefix}copied", 2000, 30, isolation_level="read_committed")
+        read = log.reads(topic, 2000, 30, isolation_level="read_committed")
         assert read == lines, "each line once, in order, though the worker was killed"
         assert set(sink.read_text().splitlines()) == set(lines)
     finally:
