@@ -15,6 +15,7 @@ import time
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from history import record_bytes, record_identity, record_key
+from raw_transactions import INVALID_STATE, NONE, RawProducer
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
@@ -216,6 +217,79 @@ class Transactor(Sender):
             self.rests(self.chance.choice([0, 0, 0.01, 0.1]))
 
 
+class Raising(Transactor):
+    """Transactions as Kafka 4's client has them (KIP-890): each end raises the epoch. What was not answered is asked again."""
+
+    def inits(self, producer):
+        self.acked, self.failed, self.raw = [], [], None
+        self.note("init", producer=producer, id=self.options["id"])
+        self.insists("InitProducerId", lambda: self.raw.begins(timeout_ms=self.options["timeout_ms"]), 40)
+        self.note("ready", producer=producer)
+
+    def answers(self, ask, seconds):
+        """Asks until there is an answer, over as many connections as it takes."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                if self.raw is None:
+                    self.raw = RawProducer(self.options["address"], self.options["id"])
+                elif self.raw.socket is None:
+                    self.raw.connects()
+                return ask()
+            except OSError as trouble:
+                if self.raw is not None:
+                    self.raw.socket = None
+                if time.monotonic() > end:
+                    raise Over(str(trouble)) from trouble
+                time.sleep(0.05)
+
+    def insists(self, what, ask, seconds=30):
+        code = self.answers(ask, seconds)
+        if code != NONE:
+            raise Over(f"{what}: error {code}")
+
+    def sends(self, batch, index, topic, partition):
+        value = record_bytes(f"{batch}/{index}", self.length())
+        key = record_key(f"{batch}/{index}").encode() if topic in self.options["compacted"] else b"k"
+        code = self.answers(lambda: self.raw.puts(topic, value, partition, key=key), 30)
+        if code != NONE:
+            self.failed.append((batch, index))
+            raise Over(f"Produce: error {code}")
+        self.acked.append((batch, index, self.raw.offset, time.monotonic_ns()))
+
+    def hears(self, _=0.0):
+        if self.acked:
+            self.note("acked", records=self.acked)
+            self.acked = []
+        if self.failed:
+            self.note("failed", records=self.failed)
+            self.failed = []
+
+    def flushes(self, _):
+        self.hears()
+
+    def transacts(self, batch, fill, commit):
+        try:
+            fill()
+        except Over as trouble:
+            self.hears()
+            self.note("trouble", batch=batch, text=str(trouble))
+            commit = False
+        self.hears()
+        if commit:
+            self.note("ending", batch=batch, how="commit")
+            code = self.answers(lambda: self.raw.ends(True), 30)
+            if code == NONE:
+                self.note("ended", batch=batch, how="committed")
+                return
+            self.note("trouble", batch=batch, text=f"EndTxn: error {code}")
+            if code != INVALID_STATE:       # else it timed out, and was aborted
+                raise Over(f"EndTxn: error {code}")
+        self.note("ending", batch=batch, how="abort")
+        self.insists("EndTxn", lambda: self.raw.ends(False))
+        self.note("ended", batch=batch, how="aborted")
+
+
 class Worker(Transactor):
     """Consumes from a source, produces a record for each, and commits the offsets with them."""
 
@@ -320,7 +394,7 @@ class Watcher(Client):
             reader.close()
 
 
-ROLES = {"plain": Plain, "transactor": Transactor, "worker": Worker, "grouped": Grouped, "watcher": Watcher}
+ROLES = {"plain": Plain, "transactor": Transactor, "raising": Raising, "worker": Worker, "grouped": Grouped, "watcher": Watcher}
 
 if __name__ == "__main__":
     made = json.loads(sys.argv[1])

@@ -90,6 +90,8 @@ class Run:
             {**transactor, "name": "one", "id": f"both-{name}", "timeout_ms": 10000, "moves": True},
             {**transactor, "name": "other", "id": f"both-{name}", "timeout_ms": 10000, "moves": True},
             {**transactor, "name": "feeds", "id": f"feeds-{name}", "timeout_ms": 10000, "topics": [self.source]},
+            {**transactor, "role": "raising", "name": "climbs", "id": f"climbs-{name}", "timeout_ms": 10000, "moves": True},
+            {**transactor, "role": "raising", "name": "stumbles", "id": f"climbs-{name}", "timeout_ms": 3000},
             {**worker, "name": "ann", "id": f"ann-{name}", "instance": "ann"},
             {**worker, "name": "bob", "id": f"bob-{name}", "instance": "bob"},
             {"role": "plain", "name": "steady", "kind": "idempotent", "rate": rate,

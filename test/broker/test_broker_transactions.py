@@ -16,17 +16,17 @@ def producer_of(log):
 def test_an_end_that_was_not_heard_is_told_again_and_what_is_late_is_refused(log):
     topic, mover = log.topic(), producer_of(log)
     assert mover.begins() == NONE
-    assert mover.puts(topic, "first") == NONE
+    assert mover.puts(topic, b"first") == NONE
     old = mover.epoch
     assert mover.ends(True) == NONE
     assert mover.epoch == old + 1
     assert mover.ends(True, take=False, epoch=old) == NONE
     assert mover.ends(False, take=False, epoch=old) == INVALID_STATE
-    assert mover.puts(topic, "late", epoch=old, sequence=1) == INVALID_EPOCH
-    assert mover.puts(topic, "second") == NONE
+    assert mover.puts(topic, b"late", epoch=old, sequence=1) == INVALID_EPOCH
+    assert mover.puts(topic, b"second") == NONE
     assert mover.ends(True, take=False, epoch=old) == FENCED
     assert mover.ends(False) == NONE
-    assert mover.puts(topic, "third") == NONE
+    assert mover.puts(topic, b"third") == NONE
     assert mover.ends(True) == NONE
     assert log.reads(topic, 2) == ["first", "third"]
 
@@ -43,13 +43,13 @@ def test_an_end_of_nothing_is_an_abort(log):
 def test_a_batch_joins_a_transaction_only_of_its_own(log):
     topic, mover = log.topic(partitions=2), producer_of(log)
     assert mover.begins() == NONE
-    assert mover.puts(topic, "x", version=10) == INVALID_STATE
-    assert mover.puts(topic, "x", version=11) == ABORTABLE
-    assert mover.puts(topic, "x", id=None) == NO_RIGHT
-    assert mover.puts(topic, "x", id="another") == WRONG_ID
-    assert mover.puts(topic, "x", epoch=mover.epoch + 1) == INVALID_EPOCH
-    assert mover.puts(topic, "x", sequence=5) == OUT_OF_ORDER
-    assert mover.puts(topic, "kept") == NONE
+    assert mover.puts(topic, b"x", version=10) == INVALID_STATE
+    assert mover.puts(topic, b"x", version=11) == ABORTABLE
+    assert mover.puts(topic, b"x", id=None) == NO_RIGHT
+    assert mover.puts(topic, b"x", id="another") == WRONG_ID
+    assert mover.puts(topic, b"x", epoch=mover.epoch + 1) == INVALID_EPOCH
+    assert mover.puts(topic, b"x", sequence=5) == OUT_OF_ORDER
+    assert mover.puts(topic, b"kept") == NONE
     assert mover.ends(True) == NONE
     assert log.reads(topic, 1) == ["kept"]
 
@@ -57,15 +57,15 @@ def test_a_batch_joins_a_transaction_only_of_its_own(log):
 def test_after_its_time_out_a_producer_aborts_and_goes_on(log):
     topic, mover = log.topic(), producer_of(log)
     assert mover.begins(timeout_ms=1000) == NONE
-    assert mover.puts(topic, "slow") == NONE
+    assert mover.puts(topic, b"slow") == NONE
     reader = log.consumer(topic, isolation_level="read_committed")
     whole = TopicPartition(topic, 0)
     wait_for(lambda: reader.get_watermark_offsets(whole, timeout=5)[1] >= 2, 40)      # the record and its marker
     reader.close()
-    assert mover.puts(topic, "late") == INVALID_EPOCH
+    assert mover.puts(topic, b"late") == INVALID_EPOCH
     assert mover.ends(True, take=False) == INVALID_STATE
     assert mover.ends(False) == NONE
-    assert mover.puts(topic, "again") == NONE
+    assert mover.puts(topic, b"again") == NONE
     assert mover.ends(True) == NONE
     assert log.reads(topic, 1) == ["again"]
 
