@@ -449,10 +449,10 @@ static int16_t add_partitions_look(const struct broker_request *request)
     const struct kafka_add_partitions_to_txn_request *in = request->in;
 
     if (request->header.request_api_version >= 4)
-        return cluster_allows(request, BROKER_ACL_OP_CLUSTER_ACTION)
+        return cluster_allows(request, KAFKA_ACL_OP_CLUSTER_ACTION)
                    ? KAFKA_ERROR_NONE
                    : KAFKA_ERROR_CLUSTER_AUTHORIZATION_FAILED;
-    return broker_rights_allow(request, BROKER_ACL_OP_WRITE, BROKER_ACL_TRANSACTIONAL_ID,
+    return broker_rights_allow(request, KAFKA_ACL_OP_WRITE, KAFKA_ACL_TRANSACTIONAL_ID,
                                in->transactional_id)
                ? KAFKA_ERROR_NONE
                : KAFKA_ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
