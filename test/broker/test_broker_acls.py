@@ -1,20 +1,28 @@
-"""Who may do what: access rules told, changed and obeyed. PEER_ACLS=host:port tells the stories to a genuine Kafka
-with its authorizer (README.md says how to start it)."""
+"""Who may do what: access rules told, changed and obeyed. `./dev real acls` tells the stories to a genuine Kafka with its
+authorizer: PEER_ACLS=host:port (README.md)."""
+import contextlib
 import functools
 import os
+import pathlib
+import struct
 import uuid
 
 import pytest
 from broker_stories import PEER, Broker, Log, stories, tool
 from confluent_kafka import Consumer, ElectionType, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
-from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType,
-                                   ConfigResource, NewPartitions, NewTopic, ResourcePatternType, ResourceType)
+from certificates import by_certificate, certificate
+from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, ConfigResource,
+                                   NewPartitions, NewTopic, ResourcePatternType, ResourceType, ScramCredentialInfo,
+                                   ScramMechanism, UserScramCredentialDeletion, UserScramCredentialUpsertion)
 from kafka import KafkaAdminClient
-from kafka.admin import ACL, ACLFilter, ACLOperation, ACLPermissionType, ACLResourcePatternType
+from kafka import TopicPartition as PythonPartition
+from kafka.admin import ACL, AbortTransactionSpec, ACLFilter, ACLOperation, ACLPermissionType, ACLResourcePatternType
 from kafka.admin import ResourcePattern as PythonPattern
 from kafka.admin import ResourcePatternFilter
 from kafka.admin import ResourceType as PythonType
-from kafka.errors import ClusterAuthorizationFailedError, SecurityDisabledError
+from kafka.errors import (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, NoError, SecurityDisabledError,
+                          TopicAuthorizationFailedError)
+from raw import Raw
 
 PEER_ACLS = os.environ.get("PEER_ACLS")
 if PEER and not PEER_ACLS:
@@ -80,16 +88,22 @@ def rules(log, **more):
     return user(log, "root").admin.describe_acls(AclBindingFilter(**asked)).result(20)
 
 
-def rules_told(log, name=None):
-    """All rules, or the error, as kafka-python tells them (confluent-kafka keeps the error to itself)."""
+@contextlib.contextmanager
+def python_admin(log, name=None):
     login = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": name,
              "sasl_plain_password": "secret"} if name else {}
     client = KafkaAdminClient(bootstrap_servers=log.address, **login)
     try:
-        return client.describe_acls(ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY,
-                                              ResourcePatternFilter(PythonType.ANY, None, ACLResourcePatternType.ANY)))
+        yield client
     finally:
         client.close()
+
+
+def rules_told(log, name=None):
+    """All rules, or the error, as kafka-python tells them (confluent-kafka keeps the error to itself)."""
+    with python_admin(log, name) as client:
+        return client.describe_acls(ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY,
+                                              ResourcePatternFilter(PythonType.ANY, None, ACLResourcePatternType.ANY)))
 
 
 def settle(log, count):
@@ -176,9 +190,7 @@ def test_a_rule_that_means_nothing_is_refused(root):
 
 
 def test_kafka_python_makes_and_tells_rules(root):
-    client = KafkaAdminClient(bootstrap_servers=root.address, security_protocol="SASL_PLAINTEXT",
-                              sasl_mechanism="PLAIN", sasl_plain_username="root", sasl_plain_password="secret")
-    try:
+    with python_admin(root, "root") as client:
         made = ACL("User:ann", "*", ACLOperation.READ, ACLPermissionType.ALLOW,
                    PythonPattern(PythonType.TOPIC, "orders"))
         assert client.create_acls([made])["succeeded"] == [made]
@@ -186,8 +198,6 @@ def test_kafka_python_makes_and_tells_rules(root):
         found, error = client.describe_acls(ACLFilter("User:ann", None, ACLOperation.ANY, ACLPermissionType.ANY,
                                                       PythonPattern(PythonType.TOPIC, "orders")))
         assert found == [made]
-    finally:
-        client.close()
 
 
 def test_nothing_is_allowed_that_no_rule_allows(root):
@@ -316,6 +326,132 @@ def test_leaders_are_elected_by_who_may_alter_the_cluster(root):
     assert elected() == KafkaError.CLUSTER_AUTHORIZATION_FAILED
     say(root, rule("BROKER", "kafka-cluster", "ALTER"))
     assert elected() == KafkaError.ELECTION_NOT_NEEDED
+
+
+def test_records_are_deleted_by_who_may(root):
+    topic, ann = root.topic(), user(root, "ann")
+    root.produces(topic, ["one", "two"])
+
+    def deletes():
+        return list(ann.admin.delete_records([TopicPartition(topic, 0, 1)]).values())[0].result(20).low_watermark
+    say(root, rule("TOPIC", topic, "WRITE"), rule("TOPIC", topic, "READ"))
+    assert code_of(deletes) == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    say(root, rule("TOPIC", topic, "DELETE"))
+    assert deletes() == 1
+
+
+def test_passwords_are_changed_by_who_may_alter_the_cluster(root):
+    ann, name = user(root, "ann"), f"carl-{uuid.uuid4().hex[:8]}"
+
+    def alters(alteration):
+        return list(ann.admin.alter_user_scram_credentials([alteration]).values())[0].result(20)
+    upsertion = UserScramCredentialUpsertion(name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), b"pencil")
+    deletion = UserScramCredentialDeletion(name, ScramMechanism.SCRAM_SHA_256)
+    say(root, rule("BROKER", "kafka-cluster", "DESCRIBE"), rule("BROKER", "kafka-cluster", "ALTER_CONFIGS"))
+    for alteration in (upsertion, deletion):
+        assert code_of(lambda: alters(alteration)) == KafkaError.CLUSTER_AUTHORIZATION_FAILED
+    assert code_of(lambda: root.admin.describe_user_scram_credentials([name])[name].result(20)) == \
+        KafkaError.RESOURCE_NOT_FOUND
+    say(root, rule("BROKER", "kafka-cluster", "ALTER"))
+    alters(upsertion)
+    alters(deletion)
+
+
+def test_offsets_of_a_group_are_deleted_by_who_may(root):
+    topic, ann, group = root.topic(), user(root, "ann"), f"g-{uuid.uuid4().hex[:8]}"
+    consumer = root.consumer(group=group)
+    consumer.commit(offsets=[TopicPartition(topic, 0, 0)], asynchronous=False)
+    consumer.close()
+    place = PythonPartition(topic, 0)
+    with python_admin(root, "ann") as client:
+        say(root, rule("GROUP", group, "READ"), rule("TOPIC", topic, "WRITE"))
+        with pytest.raises(GroupAuthorizationFailedError):
+            client.delete_group_offsets(group, [place])
+        say(root, rule("GROUP", group, "DELETE"))
+        assert client.delete_group_offsets(group, [place]) == {place: TopicAuthorizationFailedError}
+        say(root, rule("TOPIC", topic, "READ"))
+        assert client.delete_group_offsets(group, [place]) == {place: NoError}
+
+
+@pytest.mark.parametrize("operation", ["CLUSTER_ACTION", "ALTER"])
+def test_a_transaction_is_ended_by_hand_by_who_may(root, operation):
+    topic, ann = root.topic(), user(root, "ann")
+    producer = root.producer(transactional_id=f"tx-{uuid.uuid4().hex[:8]}")
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(topic, b"open")
+    assert producer.flush(20) == 0
+    place = PythonPartition(topic, 0)
+    with python_admin(root, "root") as client:
+        held = list(client.describe_producers([place])[place].active_producers)[0]
+    spec = AbortTransactionSpec(place, held.producer_id, held.producer_epoch)
+    with python_admin(root, "ann") as client:
+        say(root, rule("TOPIC", topic, "ALL"), rule("BROKER", "kafka-cluster", "DESCRIBE"))
+        with pytest.raises(ClusterAuthorizationFailedError):
+            client.abort_transaction(spec)
+        say(root, rule("BROKER", "kafka-cluster", operation))
+        client.abort_transaction(spec)
+    root.produces(topic, ["after"])
+    assert root.reads(topic, 1, isolation_level="read_committed") == ["after"]
+
+
+def test_who_hears_no_answers_is_told_by_the_end_of_the_connection(root):
+    topic, ann = root.topic(), user(root, "ann")
+    name, record = topic.encode(), b"not looked at"
+    body = struct.pack(">hhii", -1, 0, 1000, 1) + struct.pack(">h", len(name)) + name + \
+        struct.pack(">iii", 1, 0, len(record)) + record
+    with Raw(int(root.address.rsplit(":", 1)[1])) as raw:
+        assert raw.handshake("PLAIN") == 0
+        assert raw.token(b"\0ann\0secret")[0] == 0
+        assert raw.ask(0, 3, body) is None
+    say(root, rule("TOPIC", topic, "WRITE"))
+    assert produced(ann, topic, acks=0) is None
+    assert root.reads(topic, 1) == ["x"]
+
+
+# ---- users that are known by their certificates ----
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    """A log that asks for certificates; `root` is its super user. PEER_TLS=host:port names a genuine one, and
+    PEER_CERTIFICATES the folder of its authority and of its clients' certificates."""
+    if os.environ.get("PEER_TLS"):
+        log = Log(os.environ["PEER_TLS"])
+        log.folder = pathlib.Path(os.environ["PEER_CERTIFICATES"])
+        yield log
+        return
+    if PEER_ACLS:
+        pytest.skip("PEER_TLS names no log")
+    folder = tmp_path_factory.mktemp("sealed")
+    certificate(folder, "log", "DNS:localhost,IP:127.0.0.1")
+    for name in ("root", "ann"):
+        certificate(folder, name)
+    broker = Broker(folder, arguments=("--tls-cert", folder / "log.pem", "--tls-key", folder / "log.key", "--tls-client-ca",
+                                       folder / "ca.pem", "--acls", "--super-users", "User:CN=root,O=Stories"))
+    broker.client = by_certificate(folder, "root")
+    broker.start()
+    yield broker
+    broker.end()
+
+
+def test_a_certificate_s_subject_is_its_principal(sealed):
+    def known(name):
+        log = Log(sealed.address)
+        log.client = by_certificate(sealed.folder, name)
+        return log
+    root, ann, other = known("root"), known("ann"), f"other-{uuid.uuid4().hex[:8]}"
+    topic = root.topic()
+    assert produced(ann, topic) == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    wanted = [AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, principal, "*", AclOperation.WRITE,
+                         AclPermissionType.ALLOW) for principal in ("User:ann", "User:O=Stories,CN=ann")]
+    for future in root.admin.create_acls(wanted).values():
+        future.result(20)
+    assert produced(ann, topic) == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    for future in root.admin.create_acls([rule("TOPIC", topic, "WRITE", who="CN=ann,O=Stories")]).values():
+        future.result(20)
+    stories.wait_for(lambda: produced(ann, topic) is None, 20)
+    assert code_of(lambda: list(ann.admin.create_topics([NewTopic(other, 1)]).values())[0].result(20)) == \
+        KafkaError.TOPIC_AUTHORIZATION_FAILED
 
 
 # ---- millrace acl ----

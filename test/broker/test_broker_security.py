@@ -1,7 +1,5 @@
 """Who may come in: SASL, TLS and users, told by librdkafka, kafka-python, kcat and bare sockets."""
 import base64
-import hashlib
-import hmac
 import json
 import socket
 import ssl
@@ -11,32 +9,18 @@ import time
 
 import pytest
 from broker_stories import PEER, Broker, Log, stories
+from certificates import by_certificate, certificate, openssl
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import (AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialDeletion,
                                    UserScramCredentialUpsertion)
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
+from raw import Raw
 
 if PEER:
     pytest.skip("stories about our own process and its options", allow_module_level=True)
 
 MECHANISMS = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER"
-
-
-def openssl(folder, *arguments):
-    subprocess.run(["openssl", *map(str, arguments)], cwd=folder, check=True, capture_output=True)
-
-
-def certificate(folder, name, names="", ca="ca"):
-    """NAME.pem and NAME.key, signed by the authority `ca`, which is made when it is not there."""
-    if not (folder / f"{ca}.pem").exists():
-        openssl(folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                "-subj", f"/CN={ca}", "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
-    openssl(folder, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-subj", f"/O=Stories/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-    (folder / f"{name}.ext").write_text(f"subjectAltName={names}\n" if names else "")
-    openssl(folder, "x509", "-req", "-days", "2", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key",
-            "-CAcreateserial", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
 
 
 def signing_in(user, password, mechanism="SCRAM-SHA-256", protocol="SASL_PLAINTEXT", **more):
@@ -234,75 +218,6 @@ def test_a_session_is_renewed_on_the_same_connection(tmp_path):
         broker.end()
 
 
-class Raw:
-    """A bare connection: the requests by hand, classic encodings."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
-
-    def frame(self, data):
-        self.socket.sendall(struct.pack(">i", len(data)) + data)
-
-    def answer(self):
-        """A whole answer, or None when the connection has ended."""
-        data = b""
-        while len(data) < 4 or len(data) < 4 + struct.unpack(">i", data[:4])[0]:
-            try:
-                part = self.socket.recv(65536)
-            except ConnectionResetError:
-                return None
-            if not part:
-                return None
-            data += part
-        return data[4:]
-
-    def ask(self, key, version, body):
-        self.frame(struct.pack(">hhih", key, version, 7, -1) + body)
-        return self.answer()
-
-    def handshake(self, mechanism, version=1):
-        name = mechanism.encode()
-        answer = self.ask(17, version, struct.pack(">h", len(name)) + name)
-        return None if answer is None else struct.unpack(">h", answer[4:6])[0]
-
-    def token(self, data):
-        """(code, token) of SaslAuthenticate version 0."""
-        answer = self.ask(36, 0, struct.pack(">i", len(data)) + data)
-        if answer is None:
-            return None
-        code, length = struct.unpack(">hh", answer[4:8])
-        rest = answer[8 + max(length, 0):]
-        return code, rest[4:4 + struct.unpack(">i", rest[:4])[0]]
-
-    def scram(self, user, password, exchange=None):
-        exchange = exchange or (lambda data: self.token(data))
-        if exchange.__name__ == "<lambda>":
-            assert self.handshake("SCRAM-SHA-256") == 0
-        bare = f"n={user},r=abc"
-        code, first = exchange(b"n,," + bare.encode())
-        assert code == 0
-        parts = dict(part.split("=", 1) for part in first.decode().split(","))
-        salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(parts["s"]), int(parts["i"]))
-        without = f"c=biws,r={parts['r']}"
-        message = ",".join([bare, first.decode(), without]).encode()
-        key = hmac.digest(salted, b"Client Key", "sha256")
-        signature = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
-        proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature))).decode()
-        return exchange(f"{without},p={proof}".encode())
-
-    def metadata(self):
-        try:
-            return self.ask(3, 1, struct.pack(">i", 0)) is not None
-        except BrokenPipeError:
-            return False
-
-
 def test_the_old_way_without_saslauthenticate_still_works(guarded):
     with Raw(guarded.port) as raw:
         assert raw.handshake("SCRAM-SHA-256", version=0) == 0
@@ -360,11 +275,6 @@ def sealed(tmp_path_factory):
     broker.start()
     yield broker
     broker.end()
-
-
-def by_certificate(folder, name):
-    return {"security.protocol": "SSL", "ssl.ca.location": str(folder / "ca.pem"),
-            "ssl.certificate.location": str(folder / f"{name}.pem"), "ssl.key.location": str(folder / f"{name}.key")}
 
 
 def test_a_client_with_a_certificate_comes_in_by_tls(sealed):
