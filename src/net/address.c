@@ -11,6 +11,8 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* With or without a zone ("fe80::1%eth0"). */
@@ -102,6 +104,25 @@ void net_address_text(const struct sockaddr_storage *from, struct net_address *o
             inet_ntop(AF_INET6, &six->sin6_addr, out->host, sizeof out->host);
         out->port = ntohs(six->sin6_port);
     }
+}
+
+mr_err net_address_local(const char *folder, const char *name, struct net_address_list *out,
+                         int *folder_fd)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return mr_fail(mr_err_from_errno(errno), "%s: %s", folder, strerror(errno));
+    int length = snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", fd,
+                          name);
+    if (length < 0 || (size_t)length >= sizeof address.sun_path) {
+        close(fd);
+        return mr_fail(MR_INVALID, "%s: too long for the name of a socket", name);
+    }
+    out->count = 0;
+    list_add(out, (const struct sockaddr *)&address, sizeof address);
+    *folder_fd = fd;
+    return MR_OK;
 }
 
 /* ---- names ---- */

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -887,6 +888,23 @@ mr_err net_connect(struct mr_loop *loop, const char *host, uint16_t port,
                    const struct net_handler *handler, void *context, struct net_conn **out)
 {
     return net_connect_tls(loop, host, port, NULL, NULL, handler, context, out);
+}
+
+mr_err net_connect_local(struct mr_loop *loop, const char *folder, const char *name,
+                         const struct net_handler *handler, void *context, struct net_conn **out)
+{
+    struct net_address_list list;
+    int folder_fd = -1;
+    mr_err err = net_address_local(folder, name, &list, &folder_fd);
+    if (err != MR_OK)
+        return err;
+    struct net_conn *conn = net_conn_new(loop, handler, context);
+    snprintf(conn->target.host, sizeof conn->target.host, "%s/%s", folder, name);
+    conn->addresses = list;
+    connect_next(conn, ECONNREFUSED);
+    close(folder_fd);
+    *out = conn;
+    return MR_OK;
 }
 
 bool net_is_tls(const struct net_conn *conn)

@@ -67,6 +67,10 @@ struct net_address_list {
 /* Literal addresses and "localhost", without any waiting; false: it is a name. */
 bool net_address_literal(const char *host, uint16_t port, struct net_address_list *out);
 void net_address_text(const struct sockaddr_storage *from, struct net_address *out);
+/* The file `name` of a folder. A path to it may be longer than an address can be, so the address goes by an open
+ * folder, *folder_fd, which the caller closes after its use. Errors: MR_NOT_FOUND, MR_DENIED, MR_INVALID. */
+mr_err net_address_local(const char *folder, const char *name, struct net_address_list *out,
+                         int *folder_fd);
 /* Asks the system's resolver. `done` comes on the loop, once, unless net_address_cancel() was first;
  * with an error mr_why() has the sentence. */
 typedef void net_address_done(void *context, mr_err err, const struct net_address_list *list);

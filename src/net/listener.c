@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -197,14 +198,11 @@ static void listener_ready(struct mr_watch *watch, uint32_t events)
 
 /* ---- what the world sees ---- */
 
-mr_err net_listen(struct mr_loop *loop, const char *host, uint16_t port,
-                  const struct net_handler *handler, void *context, struct net_listener **out)
+/* Takes the socket. */
+static mr_err listener_new(struct mr_loop *loop, int fd, uint16_t port,
+                           const struct net_handler *handler, void *context,
+                           struct net_listener **out)
 {
-    int fd = -1;
-    uint16_t bound = 0;
-    mr_err err = net_listener_socket(host, port, &fd, &bound);
-    if (err != MR_OK)
-        return err;
     struct net_listener *listener = mr_new(struct net_listener);
     listener->loop = loop;
     listener->handler = handler;
@@ -212,9 +210,9 @@ mr_err net_listen(struct mr_loop *loop, const char *host, uint16_t port,
     listener->watch = (struct mr_watch){.ready = listener_ready, .fd = fd};
     listener->timer.run = files_again;
     listener->accepting = true;
-    listener->port = bound;
+    listener->port = port;
     listener->conns_max = MR_LIMIT_CONNS;
-    err = mr_watch_set(loop, &listener->watch, EPOLLIN);
+    mr_err err = mr_watch_set(loop, &listener->watch, EPOLLIN);
     if (err != MR_OK) {
         close(fd);
         mr_free(listener);
@@ -222,6 +220,37 @@ mr_err net_listen(struct mr_loop *loop, const char *host, uint16_t port,
     }
     *out = listener;
     return MR_OK;
+}
+
+mr_err net_listen(struct mr_loop *loop, const char *host, uint16_t port,
+                  const struct net_handler *handler, void *context, struct net_listener **out)
+{
+    int fd = -1;
+    uint16_t bound = 0;
+    mr_err err = net_listener_socket(host, port, &fd, &bound);
+    return err == MR_OK ? listener_new(loop, fd, bound, handler, context, out) : err;
+}
+
+mr_err net_listen_local(struct mr_loop *loop, const char *folder, const char *name,
+                        const struct net_handler *handler, void *context, struct net_listener **out)
+{
+    struct net_address_list list;
+    int folder_fd = -1, fd = -1;
+    mr_err err = net_address_local(folder, name, &list, &folder_fd);
+    if (err != MR_OK)
+        return err;
+    unlinkat(folder_fd, name, 0); /* of a process that was killed */
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    /* The file gets the socket's own mode: nobody else comes in between. */
+    if (fd < 0 || fchmod(fd, 0600) < 0 ||
+        bind(fd, (const struct sockaddr *)&list.items[0], list.lengths[0]) < 0 ||
+        listen(fd, BACKLOG) < 0)
+        err = mr_fail(mr_err_from_errno(errno), "%s/%s: %s", folder, name, strerror(errno));
+    close(folder_fd);
+    if (err == MR_OK)
+        return listener_new(loop, fd, 0, handler, context, out);
+    mr_fd_close(fd);
+    return err;
 }
 
 void net_listener_close(struct net_listener *listener)

@@ -1,5 +1,5 @@
 /* net/net.h: TCP connections, plain or by TLS, and HTTP servers on a loop. Everything here is called on the loop's own
- * thread; net_listen() and net_http_listen() may also be called before the loop runs.
+ * thread; net_listen(), net_listen_local() and net_http_listen() may also be called before the loop runs.
  *
  * A connection's life: (net_connect | accept) -> opened -> message* -> closed. Nothing is told after
  * `closed`, and `closed` is told exactly once, at the end of a turn, never from inside a call. */
@@ -41,6 +41,11 @@ mr_err net_frame_be32(mr_str seen, size_t bytes_max, size_t *total);
  * MR_UNREACHABLE (an address that this machine has not). */
 mr_err net_listen(struct mr_loop *loop, const char *host, uint16_t port,
                   const struct net_handler *handler, void *context, struct net_listener **out);
+/* A socket in the file system: the file `name` in `folder`, for those who may write to it: this user, and root.
+ * One that is there already is replaced; closing the listener leaves it. Errors: MR_IO, MR_DENIED, ... */
+mr_err net_listen_local(struct mr_loop *loop, const char *folder, const char *name,
+                        const struct net_handler *handler, void *context,
+                        struct net_listener **out);
 /* Aborts its connections, whose `closed` come later with MR_CANCELLED, and takes no new ones.
  * The listener is gone when this returns. Accepts NULL. */
 void net_listener_close(struct net_listener *listener);
@@ -61,6 +66,9 @@ struct net_conn *net_listener_next(const struct net_listener *listener, struct n
  * After 10 s without an answer it is closed with MR_TIMEOUT. Errors: MR_INVALID (not an address). */
 mr_err net_connect(struct mr_loop *loop, const char *host, uint16_t port,
                    const struct net_handler *handler, void *context, struct net_conn **out);
+/* To a net_listen_local(). Errors: MR_NOT_FOUND, MR_DENIED (the folder); `closed` tells of the file. */
+mr_err net_connect_local(struct mr_loop *loop, const char *folder, const char *name,
+                         const struct net_handler *handler, void *context, struct net_conn **out);
 /* "host:port", "[::1]:port"; a text without a port gets `default_port` (0: a port is needed). */
 struct net_address {
     char host[256];

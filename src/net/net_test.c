@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "net/net.h"
@@ -158,6 +159,39 @@ STORY("frames of every size go there and back")
     turn_until(pair->loop, pair->client.messages == 20000 + (int)mr_count_of(sizes));
     expect_int(net_out_bytes(pair->client.conn), 0);
     end_pair(pair);
+}
+
+STORY("a socket in the file system is a connection like any other, and for its owner alone")
+{
+    struct side server = {.echo = true}, client = {0}, late = {0};
+    struct mr_loop *loop = mr_loop_new("test", NULL);
+    struct net_listener *listener = NULL;
+    struct net_conn *conn = NULL;
+    struct mr_buf folder = {0}, path = {0};
+    struct stat found;
+    mr_buf_printf(&folder, "%s/%0*d", t->folder, 150, 0); /* longer than such an address can be */
+    char *deep = mr_buf_take_cstr(&folder);
+    mr_buf_printf(&path, "%s/door", deep);
+    char *file = mr_buf_take_cstr(&path);
+    expect_err(net_listen_local(loop, deep, "door", &handler, &server, &listener), MR_NOT_FOUND);
+    expect_ok(mr_folder_make(deep, 0755));
+    expect_ok(net_listen_local(loop, deep, "door", &handler, &server, &listener));
+    net_listener_close(listener); /* its file stays, and is in nobody's way */
+    expect_ok(net_listen_local(loop, deep, "door", &handler, &server, &listener));
+    expect(stat(file, &found) == 0 && (found.st_mode & 0777) == 0600);
+    expect_ok(net_connect_local(loop, deep, "door", &handler, &client, &conn));
+    turn_until(loop, client.opened == 1);
+    send_frame(client.conn, 100000, 'x');
+    turn_until(loop, client.bytes == 100004);
+    net_close(client.conn);
+    turn_until(loop, client.closed == 1 && server.closed == 1);
+    expect_ok(net_connect_local(loop, deep, "nobody", &handler, &late, &conn));
+    turn_until(loop, late.closed == 1);
+    expect_int(late.why, MR_UNREACHABLE);
+    net_listener_close(listener);
+    mr_loop_free(loop);
+    mr_free(deep);
+    mr_free(file);
 }
 
 STORY("the three ways of sending keep their order")
