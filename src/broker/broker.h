@@ -56,6 +56,36 @@ void broker_server_when_ready(struct broker_server *server, struct mr_task *task
  * server, then runs `done`. Thread: the loop's; loop and disk must go on until `done`. */
 void broker_server_close(struct broker_server *server, struct mr_task *done);
 
+/* ---- backups: Thread: any; everything here blocks ---- */
+
+/* Told now and then, in bytes; the last time with done == all. */
+struct broker_progress {
+    void (*tell)(struct broker_progress *progress, int64_t done, int64_t all);
+};
+struct broker_backup {
+    size_t files, files_moved; /* moved: copied, linked, or lengthened this time */
+    int64_t bytes, bytes_moved;
+    size_t files_linked; /* of those moved: they share the log's bytes on the disk */
+    int64_t made_ms;     /* wall clock */
+};
+/* Makes or renews the backup in the folder `into`. `running`: a server uses the log's `folder`, and goes on;
+ * else nobody may use it meanwhile. Until all is done, and after any error, `into` is the backup that it was.
+ * Errors: MR_EXISTS (`into` is something else), MR_CONFLICT (another log's backup; the server refuses), MR_BUSY
+ * (another backup goes there), MR_NOT_FOUND, MR_UNREACHABLE, MR_FULL, MR_IO, MR_DENIED, MR_CORRUPT. */
+mr_err broker_backup(mr_str folder, bool running, mr_str into, struct broker_progress *progress,
+                     struct broker_backup *out);
+/* A whole backup as a tar stream; what tar makes of it is a backup's folder. */
+mr_err broker_backup_stream(mr_str folder, bool running, int fd, struct broker_progress *progress,
+                            struct broker_backup *out);
+/* Puts the backup into `folder`, which must be missing or empty, and which is not there before all of it is checked.
+ * Errors: MR_EXISTS, MR_NOT_FOUND (no backup), MR_CORRUPT (with the file), MR_FULL, MR_IO, MR_DENIED, ... */
+mr_err broker_restore(mr_str from, mr_str folder, struct broker_progress *progress,
+                      struct broker_backup *out);
+/* Reads all of a backup and adds a line to `text` for everything that is wrong with it, beginning with "fault: ".
+ * Errors: those of a folder that is no backup, or has an unreadable manifest. */
+mr_err broker_backup_verify(mr_str from, struct mr_buf *text, struct broker_backup *out,
+                            size_t *faults);
+
 /* ---- the folder of a server that does not run ---- */
 
 struct broker_check {

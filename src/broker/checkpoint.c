@@ -29,7 +29,7 @@ static void write_segment(const struct broker_segment *segment, struct mr_buf *o
     mr_buf_u8(out, segment->cleaned);
 }
 
-static void checkpoint_print(const struct broker_log *log, struct mr_buf *out)
+void broker_checkpoint_print(const struct broker_log *log, struct mr_buf *out)
 {
     mr_buf_be32(out, CHECKPOINT_MAGIC);
     mr_buf_be32(out, CHECKPOINT_FORMAT);
@@ -120,7 +120,7 @@ void broker_checkpoint_begin(struct broker_log *log)
     log->checkpoint_bytes = 0;
     log->users++;
     mr_buf_clear(&log->checkpoint_content);
-    checkpoint_print(log, &log->checkpoint_content);
+    broker_checkpoint_print(log, &log->checkpoint_content);
     log->checkpoint_newest = broker_log_active(log)->facts.base;
     log->checkpoint_wait.run = checkpoint_flushed;
     broker_log_wait_flushed(log, &log->checkpoint_wait, log->end);
@@ -132,7 +132,7 @@ mr_err broker_checkpoint_save(struct broker_log *log)
     char path[BROKER_PATH_BYTES];
     mr_err err;
 
-    checkpoint_print(log, &content);
+    broker_checkpoint_print(log, &content);
     snprintf(path, sizeof(path), "%s/checkpoint", log->folder);
     err = mr_file_write(path, mr_buf_as_str(&content), 0644);
     mr_buf_fini(&content);

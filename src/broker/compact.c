@@ -550,13 +550,18 @@ static void compaction_end(struct compaction *work)
 static void slice_done(struct mr_job *job)
 {
     struct compaction *work = mr_container(job, struct compaction, job);
+    struct broker_storage *storage = work->log->storage;
 
+    if (work->phase == PHASE_DONE)
+        broker_storage_removed(storage);
     if (work->log->gone && work->err == MR_OK)
         work->err = MR_CANCELLED;
     if (work->err != MR_OK || work->phase == PHASE_DONE)
         compaction_end(work);
+    else if (work->phase == PHASE_SWAP)
+        broker_storage_remove(storage, &work->job);
     else
-        mr_disk_submit(work->log->storage->disk, &work->job);
+        mr_disk_submit(storage->disk, &work->job);
 }
 
 /* Closed, known to the checkpoint, below every open transaction, old enough. */

@@ -106,7 +106,7 @@ static void write_done(struct mr_job *job)
     mr_free(write);
 }
 
-static void file_print(const struct broker_security *security, struct mr_buf *out)
+void broker_security_print(const struct broker_security *security, struct mr_buf *out)
 {
     broker_users_print(security, out);
     broker_acl_print(&security->acls, out);
@@ -126,7 +126,7 @@ static void file_write(struct mr_task *task)
     write = mr_new(struct security_job);
     write->job = (struct mr_job){write_work, write_done, security->server->loop, {0}};
     write->security = security;
-    file_print(security, &write->content);
+    broker_security_print(security, &write->content);
     mr_disk_submit(security->server->disk, &write->job);
 }
 
@@ -216,7 +216,7 @@ mr_err broker_security_open(struct broker_security *security, struct broker_serv
     if (err == MR_OK && options->users.length > 0)
         err = broker_users_first(security, options->users, &made);
     if (err == MR_OK && made) {
-        file_print(security, &content);
+        broker_security_print(security, &content);
         err = mr_file_write(security->path, mr_buf_as_str(&content), 0600);
         mr_buf_fini(&content);
     }

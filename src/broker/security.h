@@ -51,6 +51,8 @@ struct broker_security {
 mr_err broker_security_open(struct broker_security *security, struct broker_server *server,
                             const struct broker_security_options *options, mr_str folder);
 void broker_security_fini(struct broker_security *security);
+/* What its file is to say now. */
+void broker_security_print(const struct broker_security *security, struct mr_buf *out);
 /* Writes the file after a change; `wait` may be NULL. */
 void broker_security_save(struct broker_security *security, struct broker_catalog_wait *wait);
 

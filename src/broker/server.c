@@ -551,6 +551,7 @@ static void open_on_loop(struct mr_task *task)
 {
     struct broker_server *server = mr_container(task, struct broker_server, open_task);
 
+    broker_snapshots_begin(&server->snapshots);
     server->topics.loaded = topics_loaded;
     broker_topics_load(&server->topics);
 }
@@ -654,6 +655,7 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
         goto out;
     guard(server, server->listener, options);
     guard(server, server->inside, options);
+    broker_snapshots_open(&server->snapshots, server);
     server->inside_port = options->inside_port;
     snprintf(clean, sizeof(clean), "%s/clean", server->storage.folder);
     unlink(clean); /* from here on a stop is unclean until it says otherwise */
@@ -669,6 +671,7 @@ out:
     if (server != NULL) {
         net_listener_close(server->listener);
         net_listener_close(server->inside);
+        broker_snapshots_close(&server->snapshots);
         server_free(server);
     }
     return err;
@@ -722,7 +725,8 @@ static void close_poll(struct mr_timer *timer)
     bool busy = server->conn_count > 0 || server->topics.loading > 0 || server->topics.writing ||
                 server->topics.write_again || server->topics.deleting.count > 0 ||
                 server->security.writing || server->security.write_again || server->hashing > 0 ||
-                server->storage.space_checking || server->storage.compactions > 0;
+                broker_snapshots_busy(&server->snapshots) || server->storage.space_checking ||
+                server->storage.compactions > 0;
     bool clean = true;
 
     for (size_t i = 0; i < server->storage.logs.count; i++) {
@@ -753,6 +757,7 @@ void broker_server_close(struct broker_server *server, struct mr_task *done)
     let_go(server);
     net_listener_close(server->listener);
     net_listener_close(server->inside);
+    broker_snapshots_close(&server->snapshots);
     server->listener = server->inside = NULL;
     if (server->ready)
         broker_txns_settle(&server->txns);

@@ -10,6 +10,7 @@
 #include "broker/journal.h"
 #include "broker/security.h"
 #include "broker/sessions.h"
+#include "broker/snapshot.h"
 #include "broker/topics.h"
 #include "broker/txn.h"
 #include "kafka/messages.h"
@@ -55,6 +56,7 @@ struct broker_server {
     struct broker_txns txns;
     struct broker_sessions sessions;
     struct broker_security security;
+    struct broker_snapshots snapshots;
     size_t hashing;                         /* passwords on disk threads */
     struct net_listener *listener, *inside; /* inside: NULL when there is none */
     uint16_t port, inside_port;

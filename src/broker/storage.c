@@ -135,6 +135,53 @@ void broker_storage_trim(struct broker_storage *storage, struct broker_log *log,
     }
 }
 
+/* ---- holding the files ---- */
+
+void broker_storage_remove(struct broker_storage *storage, struct mr_job *job)
+{
+    if (storage->held) {
+        *mr_array_add(&storage->removals_held) = job;
+        return;
+    }
+    storage->removals++;
+    mr_disk_submit(storage->disk, job);
+}
+
+static void hold_step(struct broker_storage *storage)
+{
+    struct mr_task *task = storage->held_task;
+
+    if (task == NULL || storage->removals > 0)
+        return;
+    storage->held_task = NULL;
+    mr_loop_at_turn_end(storage->loop, task);
+}
+
+void broker_storage_removed(struct broker_storage *storage)
+{
+    mr_assert(storage->removals > 0);
+    storage->removals--;
+    hold_step(storage);
+}
+
+void broker_storage_hold(struct broker_storage *storage, struct mr_task *task)
+{
+    mr_assert(!storage->held);
+    storage->held = true;
+    storage->held_task = task;
+    hold_step(storage);
+}
+
+void broker_storage_release(struct broker_storage *storage)
+{
+    mr_assert(storage->held);
+    storage->held = false;
+    storage->held_task = NULL;
+    for (size_t i = 0; i < storage->removals_held.count; i++)
+        broker_storage_remove(storage, storage->removals_held.items[i]);
+    storage->removals_held.count = 0;
+}
+
 /* ---- rounds ---- */
 
 struct space_job {
@@ -270,6 +317,8 @@ void broker_storage_init(struct broker_storage *storage, struct mr_loop *loop, s
 void broker_storage_fini(struct broker_storage *storage)
 {
     mr_timer_stop(&storage->tick);
+    mr_assert(storage->removals_held.count == 0);
+    mr_array_fini(&storage->removals_held);
     mr_array_fini(&storage->logs);
     mr_free(storage->recent);
     mr_free(storage->folder);

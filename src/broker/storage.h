@@ -21,6 +21,10 @@ struct broker_storage {
     int64_t retained_us, space_us, appended_us;
     bool space_checking, settled; /* settled: nothing is held for the next append */
     int compactions;
+    bool held;    /* nothing is removed meanwhile */
+    int removals; /* under way */
+    MR_ARRAY(struct mr_job *) removals_held;
+    struct mr_task *held_task; /* waits for those under way */
     struct mr_counter *log_bytes, *bytes_in, *bytes_out, *records_in, *requests, *errors,
         *connections;
 };
@@ -37,6 +41,16 @@ void broker_storage_remember(struct broker_storage *storage, struct broker_log *
 void broker_storage_forget(struct broker_storage *storage, struct broker_log *log);
 /* Drops this log's batches before `end` from memory: the files say something else now. */
 void broker_storage_trim(struct broker_storage *storage, struct broker_log *log, int64_t end);
+/* ---- holding the files ----
+ * What takes a segment's file away or gives its name to another (a drop, the last step of a compaction, the
+ * removal of a topic) is submitted here; its `done` says first that it is through. While the files are held such jobs
+ * wait. Appends, reads and checkpoints go on. */
+void broker_storage_remove(struct broker_storage *storage, struct mr_job *job);
+void broker_storage_removed(struct broker_storage *storage);
+/* Runs `task` once nothing is under way any more. One at a time. */
+void broker_storage_hold(struct broker_storage *storage, struct mr_task *task);
+void broker_storage_release(struct broker_storage *storage);
+
 int64_t broker_storage_now_ms(const struct broker_storage *storage);
 /* Disk use of a batch in memory, for the budget. */
 size_t broker_storage_cost(size_t batch_bytes);

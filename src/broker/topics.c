@@ -150,7 +150,7 @@ static void print_topic(const struct broker_topic *topic, struct mr_buf *out)
     broker_config_print(&topic->config, out);
 }
 
-static void catalog_print(const struct broker_topics *topics, struct mr_buf *out)
+void broker_topics_print(const struct broker_topics *topics, struct mr_buf *out)
 {
     struct mr_map_entry *entry;
 
@@ -222,7 +222,7 @@ static void catalog_write(struct mr_task *task)
     write = mr_new(struct catalog_job);
     write->job = (struct mr_job){catalog_work, catalog_done, topics->storage->loop, {0}};
     write->topics = topics;
-    catalog_print(topics, &write->content);
+    broker_topics_print(topics, &write->content);
     snprintf(write->path, sizeof(write->path), "%s/catalog", topics->folder);
     mr_disk_submit(topics->storage->disk, &write->job);
 }
@@ -430,7 +430,7 @@ mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *s
     topics->producer_id_end += PRODUCER_ID_BLOCK;
     topics->producer_id_saved = topics->producer_id_end;
     mr_buf_clear(&file);
-    catalog_print(topics, &file);
+    broker_topics_print(topics, &file);
     err = mr_file_write(path, mr_buf_as_str(&file), 0644);
 out:
     mr_buf_fini(&file);
@@ -601,6 +601,7 @@ static void remove_done(struct mr_job *job)
     struct broker_topics *topics = topic->topics;
     size_t kept = 0;
 
+    broker_storage_removed(topics->storage);
     for (size_t i = 0; i < topics->deleting.count; i++)
         if (topics->deleting.items[i] != topic)
             topics->deleting.items[kept++] = topics->deleting.items[i];
@@ -616,7 +617,7 @@ static void topic_remove_files(struct broker_topic *topic)
 
     remove->job = (struct mr_job){remove_work, remove_done, topic->topics->storage->loop, {0}};
     remove->topic = topic;
-    mr_disk_submit(topic->topics->storage->disk, &remove->job);
+    broker_storage_remove(topic->topics->storage, &remove->job);
 }
 
 struct delete_wait {

@@ -68,6 +68,7 @@ static void drop_work(struct mr_job *job)
 static void drop_done(struct mr_job *job)
 {
     struct drop_job *drop = mr_container(job, struct drop_job, job);
+    broker_storage_removed(drop->log->storage);
     broker_log_unuse(drop->log);
     mr_free(drop);
 }
@@ -91,7 +92,7 @@ void broker_upkeep_drop(struct broker_log *log, size_t at)
     segment->gone = true;
     if (segment->users == 0)
         broker_log_segment_free(segment);
-    mr_disk_submit(log->storage->disk, &drop->job);
+    broker_storage_remove(log->storage, &drop->job);
 }
 
 /* Whether the checkpoint on the disk knows that it was closed: only such a segment may go. */

@@ -40,7 +40,7 @@ bool shell_help(const char *command, struct mr_buf *out)
     bool found = command == NULL;
     for (size_t i = 0; i < mr_count_of(commands); i++) {
         if (command == NULL)
-            mr_buf_printf(out, "  %-11s %-10s %s\n", commands[i].word, "", commands[i].about);
+            mr_buf_printf(out, "  %-11s %-12s %s\n", commands[i].word, "", commands[i].about);
         else if (strcmp(command, commands[i].word) == 0) {
             found = true;
             mr_buf_printf(out, "millrace %s %s [OPTIONS]\n\n%s\n\nOptions:\n", command,

@@ -51,7 +51,7 @@ void up_options_help(const char *command, struct mr_buf *out)
         mr_buf_cstr(out, "millrace COMMAND [OPTIONS] [FILE...]\n\nCommands:\n");
     for (size_t i = 0; i < mr_count_of(commands); i++) {
         if (whole)
-            mr_buf_printf(out, "  %-11s %-10s %s\n", commands[i].word, commands[i].arguments,
+            mr_buf_printf(out, "  %-11s %-12s %s\n", commands[i].word, commands[i].arguments,
                           commands[i].about);
         else if (strcmp(command, commands[i].word) == 0)
             mr_buf_printf(out, "millrace %s %s [OPTIONS]\n\n%s\n", command, commands[i].arguments,
@@ -422,10 +422,10 @@ static mr_err folder_space(const char *folder)
     return err;
 }
 
-mr_err up_options_folder(const struct up_options *options, struct mr_arena *arena, const char **out)
+mr_err up_options_folder_path(const struct up_options *options, struct mr_arena *arena,
+                              const char **out)
 {
     const char *folder = options->data, *home = getenv("HOME");
-    char absolute[4096];
     if (folder == NULL && geteuid() == 0)
         folder = "/var/lib/millrace";
     else if (folder == NULL && home == NULL)
@@ -433,8 +433,18 @@ mr_err up_options_folder(const struct up_options *options, struct mr_arena *aren
                        "HOME is not set, so there is no default data folder; name one with --data");
     else if (folder == NULL)
         folder = mr_arena_printf(arena, "%s/.local/state/millrace", home).data;
+    *out = folder;
+    return MR_OK;
+}
+
+mr_err up_options_folder(const struct up_options *options, struct mr_arena *arena, const char **out)
+{
+    const char *folder = NULL;
+    char absolute[4096];
+    mr_err err = up_options_folder_path(options, arena, &folder);
     /* Others may pass through when root owns it, as PostgreSQL's user has to; what is inside is private. */
-    mr_err err = mr_folder_make(folder, geteuid() == 0 ? 0711 : 0700);
+    if (err == MR_OK)
+        err = mr_folder_make(folder, geteuid() == 0 ? 0711 : 0700);
     if (err == MR_OK && realpath(folder, absolute) == NULL)
         err = mr_fail(mr_err_from_errno(errno), "%s: %s", folder, strerror(errno));
     if (err == MR_OK && access(absolute, R_OK | W_OK | X_OK) != 0)

@@ -52,6 +52,9 @@ mr_err up_options_switch(const mr_str settings[PIPELINE_SETTING_COUNT],
                          enum pipeline_setting setting, bool *out);
 /* How one comes in to a Kafka elsewhere. Errors: MR_INVALID. The texts are the settings'. */
 mr_err up_options_kafka(const mr_str settings[PIPELINE_SETTING_COUNT], struct kafka_security *out);
+/* Which one is the data folder. */
+mr_err up_options_folder_path(const struct up_options *options, struct mr_arena *arena,
+                              const char **out);
 /* The data folder: made, entered, locked by this process, of a format that we know, with room on its
  * disk; the program's log is opened there. One sentence on every error. */
 mr_err up_options_folder(const struct up_options *options, struct mr_arena *arena,
