@@ -1,8 +1,9 @@
-/* fuzz/broker.c: requests to a whole broker, over a socket. The input is a row of requests: one byte
- * chooses the API, one the version and whether the rest is the body as it stands or the seed of a
- * well-formed request; two bytes are its length. */
-#include "broker/broker.h"
-#include "kafka/messages.h"
+/* fuzz/broker.c: requests to a whole broker, over a socket; the same to one with access rules, which let
+ * its client do some of it. The input is a row of requests: one byte chooses the API, one the version
+ * and whether the rest is the body as it stands or the seed of a well-formed request; two bytes are its
+ * length. */
+#include "broker/server.h"
+#include "json/json.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -13,8 +14,51 @@
 
 static struct mr_clock clock_of_test;
 static struct mr_loop *loop;
-static struct broker_server *server;
+static struct broker_server *servers[2]; /* the second one has rules */
 static char folder[] = "/tmp/millrace-fuzz-broker-XXXXXX";
+
+/* By the first letter of a name; invented ones are small letters. */
+static const struct {
+    const char *letters, *resource, *operation, *permission;
+} rules[] = {
+    {"abcdef", "TOPIC", "ALL", "ALLOW"},
+    {"ghijk", "TOPIC", "READ", "ALLOW"},
+    {"lmno", "TOPIC", "WRITE", "ALLOW"},
+    {"pq", "TOPIC", "DESCRIBE", "ALLOW"},
+    {"rs", "TOPIC", "ALTER_CONFIGS", "ALLOW"},
+    {"bhm", "TOPIC", "DESCRIBE", "DENY"},
+    {"abcdefghijklmn", "GROUP", "ALL", "ALLOW"},
+    {"opqr", "GROUP", "DESCRIBE", "ALLOW"},
+    {"abcdefghijklmn", "TRANSACTIONAL_ID", "ALL", "ALLOW"},
+    {"opqr", "TRANSACTIONAL_ID", "DESCRIBE", "ALLOW"},
+    {"k", "CLUSTER", "DESCRIBE", "ALLOW"},
+    {"k", "CLUSTER", "ALTER", "ALLOW"},
+};
+
+/* What earlier inputs have made of them is forgotten. */
+static void rules_are_given(struct broker_acls *acls)
+{
+    struct mr_arena arena;
+    char row[200];
+
+    mr_arena_init(&arena);
+    broker_acl_fini(acls);
+    *acls = (struct broker_acls){.enabled = true};
+    for (size_t i = 0; i < mr_count_of(rules); i++)
+        for (const char *letter = rules[i].letters; *letter != '\0'; letter++) {
+            const struct json_value *value;
+            bool whole = strcmp(rules[i].resource, "CLUSTER") == 0;
+            snprintf(row, sizeof(row),
+                     "{\"acl\":\"%s\",\"operation\":\"%s\",\"resource\":\"%s\",\"pattern\":\"%s\","
+                     "\"name\":\"%.*s\",\"principal\":\"User:ANONYMOUS\",\"host\":\"*\"}",
+                     rules[i].permission, rules[i].operation, rules[i].resource,
+                     whole ? "LITERAL" : "PREFIXED", whole ? 13 : 1,
+                     whole ? "kafka-cluster" : letter);
+            mr_assert(json_parse(&arena, mr_str_from(row), &value) == MR_OK);
+            mr_assert(broker_acl_read(acls, value) == MR_OK);
+        }
+    mr_arena_fini(&arena);
+}
 
 static void ends(void)
 {
@@ -23,17 +67,23 @@ static void ends(void)
 
 static void begins(void)
 {
-    struct broker_options options = {.page_cache = true, .no_reserve = true};
+    struct mr_disk *disk = mr_disk_new(2);
 
     mr_log_level_set(MR_LOG_ERROR);
     mr_assert(mkdtemp(folder) != NULL);
     atexit(ends);
-    options.folder = mr_str_from(folder);
     mr_clock_init_manual(&clock_of_test, 1700000000000000);
     loop = mr_loop_new("log", &clock_of_test);
-    mr_assert(broker_server_open(loop, mr_disk_new(2), &options, &server) == MR_OK);
-    while (!broker_server_ready(server))
-        mr_loop_turn(loop, 1000);
+    for (int i = 0; i < 2; i++) {
+        struct broker_options options = {
+            .page_cache = true, .no_reserve = true, .security = {.acls = i == 1}};
+        char path[64];
+        snprintf(path, sizeof(path), "%s/%d", folder, i);
+        options.folder = mr_str_from(path);
+        mr_assert(broker_server_open(loop, disk, &options, &servers[i]) == MR_OK);
+        while (!broker_server_ready(servers[i]))
+            mr_loop_turn(loop, 1000);
+    }
 }
 
 static void sends(int fd, const void *data, size_t length)
@@ -85,19 +135,17 @@ static void asks(int fd, const struct kafka_api *api, int16_t version, mr_str re
     mr_arena_fini(&arena);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void hears(const struct broker_server *server, const uint8_t *data, size_t size)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
     struct mr_in in = mr_in_of(data, size);
+    struct linger at_once = {1, 0}; /* closed ports that linger are soon all there are */
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-    if (server == NULL)
-        begins();
     address.sin_port = htons(broker_server_port(server));
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)) != 0)
         abort();
     while (mr_in_left(&in) >= 4) {
         const struct kafka_api *api = &kafka_api_rows[mr_in_u8(&in) % kafka_api_count];
@@ -114,5 +162,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     close(fd);
     for (int i = 0; i < 3; i++)
         mr_loop_turn(loop, 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (servers[0] == NULL)
+        begins();
+    rules_are_given(&servers[1]->security.acls);
+    for (int i = 0; i < 2; i++)
+        hears(servers[i], data, size);
     return 0;
 }
