@@ -501,6 +501,16 @@ STORY("topics that come, grow and go reach the members, also those of a pattern"
     stops(&b);
 }
 
+/* Records of the group that are appended are in its file. */
+static void is_written(struct broker *b)
+{
+    struct broker_topic *topic = mr_map_get(&b->server->topics.by_name,
+                                            MR_STR("__consumer_offsets"));
+    struct broker_log *log = topic->partitions.items[0]->log;
+    while (log->written < log->end)
+        mr_loop_turn(b->loop, 1000);
+}
+
 STORY("a consumer group is there again after a restart and after a kill, in the middle of handing "
       "over")
 {
@@ -522,7 +532,8 @@ STORY("a consumer group is there again after a restart and after a kill, in the 
     reports(ann);
     expect_int(ann->epoch, 2);
     expect_int((int64_t)ann->has.count, 2);
-    passes(&b, 10); /* what is appended is written */
+    passes(&b, 10);
+    is_written(&b);
     is_killed(&b);
     ann->peer = given_peer(&b);
     bob->peer = given_peer(&b);
