@@ -1,5 +1,10 @@
 /* broker/acl.c: the access rules, what they allow, and how they are told and changed. A deny wins
- * over every allow; who may read, write, delete or alter may also describe (KIP-11, KIP-290). */
+ * over every allow; who may read, write, delete or alter may also describe (KIP-11, KIP-290).
+ *
+ * Rules are kept in one row, sorted, so that those of one name and in it those of one principal stand
+ * together. What is asked for every request goes by an index: a name's own rules and those of `*` by a
+ * map; those of its prefixes by one search: whatever is a prefix of a name is one of the last prefix that
+ * does not come behind the name, or is that one. */
 #include "broker/server.h"
 #include "json/json.h"
 
@@ -7,9 +12,25 @@
 
 static void rule_fini(struct broker_acl *rule)
 {
-    mr_free(rule->name);
-    mr_free(rule->principal);
-    mr_free(rule->host);
+    mr_free((char *)rule->name.data);
+    mr_free((char *)rule->principal.data);
+    mr_free((char *)rule->host.data);
+}
+
+static mr_str own(mr_str text)
+{
+    return mr_str_of(mr_copy_cstr(text), text.length);
+}
+
+static void index_drop(struct broker_acls *acls)
+{
+    for (size_t i = 0; i < mr_count_of(acls->literals); i++) {
+        mr_map_fini(&acls->literals[i]);
+        mr_map_init(&acls->literals[i]);
+        acls->prefixes[i] = (struct broker_acl_range){0, 0};
+    }
+    mr_array_fini(&acls->runs);
+    acls->indexed = false;
 }
 
 void broker_acl_fini(struct broker_acls *acls)
@@ -20,6 +41,7 @@ void broker_acl_fini(struct broker_acls *acls)
         mr_free(acls->super_users.items[i]);
     mr_array_fini(&acls->rules);
     mr_array_fini(&acls->super_users);
+    index_drop(acls);
 }
 
 mr_err broker_acl_supers(struct broker_acls *acls, mr_str list)
@@ -37,6 +59,38 @@ mr_err broker_acl_supers(struct broker_acls *acls, mr_str list)
     return MR_OK;
 }
 
+/* ---- their order ---- */
+
+static int resource_compare(const struct broker_acl *a, const struct broker_acl *b)
+{
+    return a->resource != b->resource ? a->resource - b->resource
+           : a->pattern != b->pattern ? a->pattern - b->pattern
+                                      : mr_str_compare(a->name, b->name);
+}
+
+/* Behind those of its principal; takes its texts over. */
+static void rule_insert(struct broker_acls *acls, const struct broker_acl *rule)
+{
+    size_t low = 0, high = acls->rules.count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct broker_acl *there = &acls->rules.items[middle];
+        int order = resource_compare(there, rule);
+        if (order == 0)
+            order = mr_str_compare(there->principal, rule->principal);
+        if (order <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    (void)mr_array_add(&acls->rules);
+    memmove(&acls->rules.items[low + 1], &acls->rules.items[low],
+            (acls->rules.count - 1 - low) * sizeof(acls->rules.items[0]));
+    acls->rules.items[low] = *rule;
+    acls->indexed = false;
+}
+
 /* ---- the file's rows ---- */
 
 void broker_acl_print(const struct broker_acls *acls, struct mr_buf *out)
@@ -49,11 +103,11 @@ void broker_acl_print(const struct broker_acls *acls, struct mr_buf *out)
                       kafka_acl_word(KAFKA_ACL_KIND_RESOURCE, rule->resource));
         mr_buf_printf(out, "\"pattern\":\"%s\",\"name\":",
                       kafka_acl_word(KAFKA_ACL_KIND_PATTERN, rule->pattern));
-        mr_buf_json(out, mr_str_from(rule->name));
+        mr_buf_json(out, rule->name);
         mr_buf_cstr(out, ",\"principal\":");
-        mr_buf_json(out, mr_str_from(rule->principal));
+        mr_buf_json(out, rule->principal);
         mr_buf_cstr(out, ",\"host\":");
-        mr_buf_json(out, mr_str_from(rule->host));
+        mr_buf_json(out, rule->host);
         mr_buf_cstr(out, "}\n");
     }
 }
@@ -77,33 +131,25 @@ mr_err broker_acl_read(struct broker_acls *acls, const struct json_value *row)
         text_of(row, "name").length == 0 || !kafka_acl_is_principal(text_of(row, "principal")) ||
         text_of(row, "host").length == 0)
         return mr_fail(MR_CORRUPT, "expected an access rule");
-    rule.name = mr_copy_cstr(text_of(row, "name"));
-    rule.principal = mr_copy_cstr(text_of(row, "principal"));
-    rule.host = mr_copy_cstr(text_of(row, "host"));
-    *mr_array_add(&acls->rules) = rule;
+    rule.name = own(text_of(row, "name"));
+    rule.principal = own(text_of(row, "principal"));
+    rule.host = own(text_of(row, "host"));
+    rule_insert(acls, &rule);
     return MR_OK;
 }
 
 /* ---- what they allow ---- */
 
-static bool is_star(const char *text)
+static bool is_star(mr_str text)
 {
-    return strcmp(text, "*") == 0;
+    return mr_str_equal(text, MR_STR("*"));
 }
 
 static bool covers(const struct broker_acl *rule, mr_str name)
 {
-    mr_str own = mr_str_from(rule->name);
-
     if (rule->pattern == KAFKA_ACL_PATTERN_PREFIXED)
-        return mr_str_starts(name, own);
-    return is_star(rule->name) || mr_str_equal(own, name);
-}
-
-static bool is_about(const struct broker_acl *rule, const char *principal, const char *host)
-{
-    return (strcmp(rule->principal, principal) == 0 || strcmp(rule->principal, "User:*") == 0) &&
-           (is_star(rule->host) || strcmp(rule->host, host) == 0);
+        return mr_str_starts(name, rule->name);
+    return is_star(rule->name) || mr_str_equal(rule->name, name);
 }
 
 /* An allowed operation brings others along; a denied one does not. */
@@ -129,62 +175,161 @@ static bool is_super(const struct broker_acls *acls, const char *principal)
     return false;
 }
 
-bool broker_acl_allows(const struct broker_acls *acls, const char *principal, const char *host,
-                       int8_t operation, int8_t resource, mr_str name)
+/* Puts a run of a prefix behind those that are there, in their order. */
+static void prefix_index(struct broker_acls *acls, size_t index, int8_t resource)
 {
-    bool any = false, allowed = false;
+    struct broker_acl_range *prefixes = &acls->prefixes[resource];
+    struct broker_acl_run *run = &acls->runs.items[index];
 
-    if (!acls->enabled || is_super(acls, principal))
-        return true;
-    for (size_t i = 0; i < acls->rules.count; i++) {
-        const struct broker_acl *rule = &acls->rules.items[i];
-        if (rule->resource != resource || !covers(rule, name))
-            continue;
-        any = true;
-        if (!is_about(rule, principal, host) || !speaks_of(rule, operation))
+    if (prefixes->to == 0)
+        prefixes->from = index;
+    else
+        run->outer = index; /* the one before, + 1 */
+    while (run->outer != 0 && !mr_str_starts(run->name, acls->runs.items[run->outer - 1].name))
+        run->outer = acls->runs.items[run->outer - 1].outer;
+    prefixes->to = index + 1;
+}
+
+static void index_make(struct broker_acls *acls)
+{
+    const struct broker_acl *rules = acls->rules.items;
+
+    index_drop(acls);
+    for (size_t from = 0, to; from < acls->rules.count; from = to) {
+        for (to = from + 1; to < acls->rules.count; to++)
+            if (resource_compare(&rules[from], &rules[to]) != 0)
+                break;
+        *mr_array_add(&acls->runs) = (struct broker_acl_run){rules[from].name, from, to, 0};
+    }
+    for (size_t i = 0; i < acls->runs.count; i++) {
+        struct broker_acl_run *run = &acls->runs.items[i];
+        int8_t resource = rules[run->from].resource;
+        if (rules[run->from].pattern == KAFKA_ACL_PATTERN_LITERAL)
+            mr_map_put(&acls->literals[resource], run->name, run);
+        else
+            prefix_index(acls, i, resource);
+    }
+    acls->indexed = true;
+}
+
+/* A question, and what the rules say to it. */
+struct look {
+    const struct broker_acls *acls;
+    mr_str principal, host;
+    int8_t operation, resource;
+    bool any; /* a rule is about the resource, whosoever's */
+    bool allowed, denied;
+};
+
+static void principal_look(struct look *look, const struct broker_acl_run *run, mr_str principal)
+{
+    const struct broker_acl *rules = look->acls->rules.items;
+    size_t low = run->from, high = run->to;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (mr_str_compare(rules[middle].principal, principal) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < run->to && mr_str_equal(rules[low].principal, principal); low++) {
+        const struct broker_acl *rule = &rules[low];
+        if (!speaks_of(rule, look->operation) ||
+            !(is_star(rule->host) || mr_str_equal(rule->host, look->host)))
             continue;
         if (rule->permission == KAFKA_ACL_PERMISSION_DENY)
-            return false;
-        allowed = true;
+            look->denied = true;
+        else
+            look->allowed = true;
     }
-    return allowed || (!any && acls->allow_everyone);
 }
 
-/* Whether a deny is about everything that the allow is about. */
-static bool is_denied(const struct broker_acls *acls, const struct broker_acl *allow,
-                      const char *principal, const char *host, int8_t operation)
+static void run_look(struct look *look, const struct broker_acl_run *run)
 {
-    for (size_t i = 0; i < acls->rules.count; i++) {
-        const struct broker_acl *rule = &acls->rules.items[i];
-        bool all = rule->pattern == KAFKA_ACL_PATTERN_LITERAL && is_star(rule->name);
-        if (rule->permission != KAFKA_ACL_PERMISSION_DENY || rule->resource != allow->resource ||
-            !is_about(rule, principal, host) || !speaks_of(rule, operation))
-            continue;
-        if (all || (rule->pattern == KAFKA_ACL_PATTERN_PREFIXED
-                        ? mr_str_starts(mr_str_from(allow->name), mr_str_from(rule->name))
-                        : allow->pattern == KAFKA_ACL_PATTERN_LITERAL &&
-                              strcmp(allow->name, rule->name) == 0))
-            return true;
-    }
-    return false;
+    if (run == NULL)
+        return;
+    look->any = true;
+    principal_look(look, run, look->principal);
+    principal_look(look, run, MR_STR("User:*"));
 }
 
-bool broker_acl_allows_any(const struct broker_acls *acls, const char *principal, const char *host,
+static void prefixes_look(struct look *look, mr_str name)
+{
+    const struct broker_acl_run *runs = look->acls->runs.items;
+    size_t first = look->acls->prefixes[look->resource].from, low = first;
+    size_t high = look->acls->prefixes[look->resource].to;
+
+    while (low < high) { /* behind the last one that does not come behind the name */
+        size_t middle = (low + high) / 2;
+        if (mr_str_compare(runs[middle].name, name) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (size_t at = low == first ? 0 : low; at != 0; at = runs[at - 1].outer)
+        if (mr_str_starts(name, runs[at - 1].name))
+            run_look(look, &runs[at - 1]);
+}
+
+/* What the rules say about a name, or with PREFIXED about all names that begin so. */
+static void name_look(struct look *look, int8_t pattern, mr_str name)
+{
+    const struct mr_map *literals = &look->acls->literals[look->resource];
+
+    if (pattern == KAFKA_ACL_PATTERN_LITERAL && !is_star(name))
+        run_look(look, mr_map_get(literals, name));
+    run_look(look, mr_map_get(literals, MR_STR("*")));
+    prefixes_look(look, name);
+}
+
+static struct look look_begin(struct broker_acls *acls, const char *principal, const char *host,
+                              int8_t operation, int8_t resource)
+{
+    if (!acls->indexed)
+        index_make(acls);
+    return (struct look){.acls = acls,
+                         .principal = mr_str_from(principal),
+                         .host = mr_str_from(host),
+                         .operation = operation,
+                         .resource = resource};
+}
+
+bool broker_acl_allows(struct broker_acls *acls, const char *principal, const char *host,
+                       int8_t operation, int8_t resource, mr_str name)
+{
+    struct look look;
+
+    if (!acls->enabled || is_super(acls, principal))
+        return true;
+    look = look_begin(acls, principal, host, operation, resource);
+    name_look(&look, KAFKA_ACL_PATTERN_LITERAL, name);
+    return !look.denied && (look.allowed || (!look.any && acls->allow_everyone));
+}
+
+bool broker_acl_allows_any(struct broker_acls *acls, const char *principal, const char *host,
                            int8_t operation, int8_t resource)
 {
-    struct broker_acl everything = {
-        .resource = resource, .pattern = KAFKA_ACL_PATTERN_LITERAL, .name = (char[]){"*"}};
+    struct look look;
+    mr_str who = mr_str_from(principal), from = mr_str_from(host);
 
     if (!acls->enabled || is_super(acls, principal))
         return true;
     for (size_t i = 0; i < acls->rules.count; i++) {
         const struct broker_acl *rule = &acls->rules.items[i];
-        if (rule->resource == resource && rule->permission == KAFKA_ACL_PERMISSION_ALLOW &&
-            is_about(rule, principal, host) && speaks_of(rule, operation) &&
-            !is_denied(acls, rule, principal, host, operation))
+        if (rule->resource != resource || rule->permission != KAFKA_ACL_PERMISSION_ALLOW ||
+            !speaks_of(rule, operation) || !(is_star(rule->host) || mr_str_equal(rule->host, from)))
+            continue;
+        if (!mr_str_equal(rule->principal, who) && !mr_str_equal(rule->principal, MR_STR("User:*")))
+            continue;
+        look = look_begin(acls, principal, host, operation, resource);
+        name_look(&look, rule->pattern, rule->name);
+        if (!look.denied) /* no deny is about everything that this one is about */
             return true;
     }
-    return acls->allow_everyone && !is_denied(acls, &everything, principal, host, operation);
+    look = look_begin(acls, principal, host, operation, resource);
+    name_look(&look, KAFKA_ACL_PATTERN_LITERAL, MR_STR("*"));
+    return acls->allow_everyone && !look.denied;
 }
 
 /* ---- filters ---- */
@@ -217,7 +362,7 @@ static bool filter_names(const struct filter *filter, const struct broker_acl *r
         return true;
     if (filter->pattern == KAFKA_ACL_PATTERN_MATCH)
         return covers(rule, filter->name);
-    return mr_str_equal(filter->name, mr_str_from(rule->name));
+    return mr_str_equal(filter->name, rule->name);
 }
 
 static bool filter_takes(const struct filter *filter, const struct broker_acl *rule)
@@ -226,9 +371,8 @@ static bool filter_takes(const struct filter *filter, const struct broker_acl *r
            (filter->operation == KAFKA_ACL_OP_ANY || filter->operation == rule->operation) &&
            (filter->permission == KAFKA_ACL_PERMISSION_ANY ||
             filter->permission == rule->permission) &&
-           (filter->principal.data == NULL ||
-            mr_str_equal(filter->principal, mr_str_from(rule->principal))) &&
-           (filter->host.data == NULL || mr_str_equal(filter->host, mr_str_from(rule->host))) &&
+           (filter->principal.data == NULL || mr_str_equal(filter->principal, rule->principal)) &&
+           (filter->host.data == NULL || mr_str_equal(filter->host, rule->host)) &&
            filter_names(filter, rule);
 }
 
@@ -244,12 +388,12 @@ static struct kafka_describe_acls_resource *resource_of(struct broker_request *r
     if (out->resources.count > 0)
         row = &out->resources.items[out->resources.count - 1];
     if (row != NULL && row->resource_type == rule->resource && row->pattern_type == rule->pattern &&
-        mr_str_equal(row->resource_name, mr_str_from(rule->name)))
+        mr_str_equal(row->resource_name, rule->name))
         return row;
     row = &out->resources.items[out->resources.count++];
     row->resource_type = rule->resource;
     row->pattern_type = rule->pattern;
-    row->resource_name = broker_server_text(request, rule->name);
+    row->resource_name = mr_arena_str(&request->arena, rule->name);
     return row;
 }
 
@@ -274,8 +418,8 @@ static void rules_tell(struct broker_request *request, const struct filter *filt
             row->acls.items = grown;
         }
         row->acls.items[row->acls.count++] = (struct kafka_describe_acls_acl){
-            .principal = broker_server_text(request, rule->principal),
-            .host = broker_server_text(request, rule->host),
+            .principal = mr_arena_str(&request->arena, rule->principal),
+            .host = mr_arena_str(&request->arena, rule->host),
             .operation = rule->operation,
             .permission_type = rule->permission,
         };
@@ -303,7 +447,7 @@ void broker_acl_describe_acls(struct broker_request *request)
     broker_server_answer(request);
 }
 
-/* ---- CreateAcls: a rule comes behind those of its resource ---- */
+/* ---- CreateAcls ---- */
 
 struct alteration {
     struct broker_catalog_wait wait;
@@ -352,31 +496,20 @@ static void rule_add(struct broker_acls *acls, const struct kafka_create_acls_cr
                           asked->operation,     asked->permission_type,
                           asked->resource_name, asked->principal,
                           asked->host};
-
-    struct filter resource = {asked->resource_type, asked->resource_pattern_type,
-                              KAFKA_ACL_OP_ANY,     KAFKA_ACL_PERMISSION_ANY,
-                              asked->resource_name, MR_STR_NULL,
-                              MR_STR_NULL};
-    size_t at = acls->rules.count;
-
-    for (size_t i = 0; i < acls->rules.count; i++) {
-        if (filter_takes(&same, &acls->rules.items[i]))
-            return;
-        if (filter_takes(&resource, &acls->rules.items[i]))
-            at = i + 1;
-    }
-    (void)mr_array_add(&acls->rules);
-    memmove(&acls->rules.items[at + 1], &acls->rules.items[at],
-            (acls->rules.count - 1 - at) * sizeof(acls->rules.items[0]));
-    acls->rules.items[at] = (struct broker_acl){
+    struct broker_acl rule = {
         .resource = asked->resource_type,
         .pattern = asked->resource_pattern_type,
         .operation = asked->operation,
         .permission = asked->permission_type,
-        .name = mr_copy_cstr(asked->resource_name),
-        .principal = mr_copy_cstr(asked->principal),
-        .host = mr_copy_cstr(asked->host),
     };
+
+    for (size_t i = 0; i < acls->rules.count; i++)
+        if (filter_takes(&same, &acls->rules.items[i]))
+            return;
+    rule.name = own(asked->resource_name);
+    rule.principal = own(asked->principal);
+    rule.host = own(asked->host);
+    rule_insert(acls, &rule);
 }
 
 static void created(struct broker_catalog_wait *wait, mr_err err)
@@ -456,16 +589,17 @@ static void rules_remove(struct broker_request *request, const struct filter *fi
         }
         answer->matching_acls.items[answer->matching_acls.count++] = (struct kafka_delete_acls_acl){
             .resource_type = rule->resource,
-            .resource_name = broker_server_text(request, rule->name),
+            .resource_name = mr_arena_str(&request->arena, rule->name),
             .pattern_type = rule->pattern,
-            .principal = broker_server_text(request, rule->principal),
-            .host = broker_server_text(request, rule->host),
+            .principal = mr_arena_str(&request->arena, rule->principal),
+            .host = mr_arena_str(&request->arena, rule->host),
             .operation = rule->operation,
             .permission_type = rule->permission,
         };
         rule_fini(rule);
     }
     acls->rules.count = kept;
+    acls->indexed = false;
 }
 
 void broker_acl_delete_acls(struct broker_request *request)

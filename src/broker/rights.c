@@ -99,7 +99,7 @@ static int16_t code_of(int8_t resource)
 bool broker_rights_allow(const struct broker_request *request, int8_t operation, int8_t resource,
                          mr_str name)
 {
-    const struct broker_acls *acls = &request->server->security.acls;
+    struct broker_acls *acls = &request->server->security.acls;
     const struct broker_conn *conn = request->conn;
 
     if (!acls->enabled)

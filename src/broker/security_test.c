@@ -96,6 +96,154 @@ STORY("rules allow, bring along and deny as in Kafka's model")
 #undef MAY
 }
 
+/* ---- the index and a model that looks at every rule ---- */
+
+static bool model_speaks(const struct broker_acl *rule, int8_t operation)
+{
+    static const struct {
+        int8_t said, brings;
+    } brought[] = {{KAFKA_ACL_OP_READ, KAFKA_ACL_OP_DESCRIBE},
+                   {KAFKA_ACL_OP_WRITE, KAFKA_ACL_OP_DESCRIBE},
+                   {KAFKA_ACL_OP_DELETE, KAFKA_ACL_OP_DESCRIBE},
+                   {KAFKA_ACL_OP_ALTER, KAFKA_ACL_OP_DESCRIBE},
+                   {KAFKA_ACL_OP_ALTER_CONFIGS, KAFKA_ACL_OP_DESCRIBE_CONFIGS}};
+    bool found = rule->operation == operation || rule->operation == KAFKA_ACL_OP_ALL;
+    for (size_t i = 0; i < mr_count_of(brought); i++)
+        found = found || (rule->permission == KAFKA_ACL_PERMISSION_ALLOW &&
+                          rule->operation == brought[i].said && operation == brought[i].brings);
+    return found;
+}
+
+static bool model_is_about(const struct broker_acl *rule, mr_str principal, mr_str host)
+{
+    return (mr_str_equal(rule->principal, principal) ||
+            mr_str_equal(rule->principal, MR_STR("User:*"))) &&
+           (mr_str_equal(rule->host, MR_STR("*")) || mr_str_equal(rule->host, host));
+}
+
+static bool model_covers(const struct broker_acl *rule, mr_str name)
+{
+    return rule->pattern == KAFKA_ACL_PATTERN_PREFIXED
+               ? mr_str_starts(name, rule->name)
+               : mr_str_equal(rule->name, name) || mr_str_equal(rule->name, MR_STR("*"));
+}
+
+static bool model_allows(const struct broker_acls *acls, mr_str principal, mr_str host,
+                         int8_t operation, int8_t resource, mr_str name)
+{
+    bool any = false, allowed = false, denied = false;
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        const struct broker_acl *rule = &acls->rules.items[i];
+        bool here = rule->resource == resource && model_covers(rule, name);
+        bool about = here && model_is_about(rule, principal, host) && model_speaks(rule, operation);
+        any = any || here;
+        allowed = allowed || (about && rule->permission == KAFKA_ACL_PERMISSION_ALLOW);
+        denied = denied || (about && rule->permission == KAFKA_ACL_PERMISSION_DENY);
+    }
+    return !denied && (allowed || (!any && acls->allow_everyone));
+}
+
+/* Whether a deny takes all that `allow` gives. */
+static bool model_takes(const struct broker_acls *acls, const struct broker_acl *allow,
+                        mr_str principal, mr_str host, int8_t operation)
+{
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        const struct broker_acl *rule = &acls->rules.items[i];
+        bool literal = rule->pattern == KAFKA_ACL_PATTERN_LITERAL;
+        if (rule->resource == allow->resource && rule->permission == KAFKA_ACL_PERMISSION_DENY &&
+            model_is_about(rule, principal, host) && model_speaks(rule, operation) &&
+            (literal ? mr_str_equal(rule->name, MR_STR("*")) ||
+                           (allow->pattern == KAFKA_ACL_PATTERN_LITERAL &&
+                            mr_str_equal(rule->name, allow->name))
+                     : mr_str_starts(allow->name, rule->name)))
+            return true;
+    }
+    return false;
+}
+
+static bool model_allows_any(const struct broker_acls *acls, mr_str principal, mr_str host,
+                             int8_t operation, int8_t resource)
+{
+    struct broker_acl all = {
+        .resource = resource, .pattern = KAFKA_ACL_PATTERN_LITERAL, .name = MR_STR("*")};
+    for (size_t i = 0; i < acls->rules.count; i++) {
+        const struct broker_acl *rule = &acls->rules.items[i];
+        if (rule->resource == resource && rule->permission == KAFKA_ACL_PERMISSION_ALLOW &&
+            model_is_about(rule, principal, host) && model_speaks(rule, operation) &&
+            !model_takes(acls, rule, principal, host, operation))
+            return true;
+    }
+    return acls->allow_everyone && !model_takes(acls, &all, principal, host, operation);
+}
+
+static const char *one_of(struct mr_random *random, const char *const *words, uint32_t count)
+{
+    return words[mr_random_below(random, count)];
+}
+#define ONE_OF(random, words) one_of(random, words, mr_count_of(words))
+
+static const char *const some_names[] = {"a",   "b",   "aa",  "ab",  "ba",   "aab",   "aba",
+                                         "abb", "bab", "abc", "a.b", "abab", "ababa", "c"};
+static const char *const some_hosts[] = {"10.0.0.1", "10.0.0.2"};
+static const char *const some_users[] = {"User:ann", "User:bob"};
+static const char *const some_operations[] = {
+    "ALL", "READ", "WRITE", "ALTER", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS", "DELETE"};
+
+static void given_some_rule(struct broker_acls *acls, struct mr_random *random)
+{
+    char row[300];
+    bool everybody = mr_random_below(random, 4) == 0, anywhere = mr_random_below(random, 2) == 0;
+    bool all = mr_random_below(random, 12) == 0, prefix = mr_random_below(random, 2) == 0;
+    snprintf(row, sizeof row,
+             "{\"acl\":\"%s\",\"operation\":\"%s\",\"resource\":\"%s\",\"pattern\":\"%s\","
+             "\"name\":\"%s\",\"principal\":\"%s\",\"host\":\"%s\"}",
+             mr_random_below(random, 3) == 0 ? "DENY" : "ALLOW", ONE_OF(random, some_operations),
+             mr_random_below(random, 2) == 0 ? "TOPIC" : "GROUP",
+             prefix && !all ? "PREFIXED" : "LITERAL", all ? "*" : ONE_OF(random, some_names),
+             everybody ? "User:*" : ONE_OF(random, some_users),
+             anywhere ? "*" : ONE_OF(random, some_hosts));
+    given_rule(acls, row);
+}
+
+static void expect_as_the_model(struct broker_acls *acls, const char *user, const char *host,
+                                int8_t operation, int8_t resource)
+{
+    mr_str who = mr_str_from(user), from = mr_str_from(host);
+    for (size_t i = 0; i < mr_count_of(some_names); i++) {
+        mr_str name = mr_str_from(some_names[i]);
+        expect(broker_acl_allows(acls, user, host, operation, resource, name) ==
+               model_allows(acls, who, from, operation, resource, name));
+    }
+    expect(broker_acl_allows_any(acls, user, host, operation, resource) ==
+           model_allows_any(acls, who, from, operation, resource));
+}
+
+STORY("whatever rules there are, the index says what a look at every rule says")
+{
+    struct mr_random random;
+    size_t allowed = 0;
+    mr_random_init(&random, 11);
+    for (int round = 0; round < 200; round++) {
+        struct broker_acls acls = {.enabled = true, .allow_everyone = round % 2 == 0};
+        size_t count = mr_random_below(&random, 60);
+        for (size_t i = 0; i <= count; i++) {
+            given_some_rule(&acls, &random);
+            if (i % 8 != 0 && i != count)
+                continue; /* asked now and then while they grow */
+            for (int8_t operation = KAFKA_ACL_OP_READ; operation < KAFKA_ACL_OP_IDEMPOTENT_WRITE;
+                 operation++)
+                expect_as_the_model(
+                    &acls, ONE_OF(&random, some_users), ONE_OF(&random, some_hosts), operation,
+                    mr_random_below(&random, 2) ? KAFKA_ACL_TOPIC : KAFKA_ACL_GROUP);
+        }
+        expect_int((int64_t)acls.rules.count, (int64_t)count + 1);
+        allowed += broker_acl_allows(&acls, "User:ann", "10.0.0.1", KAFKA_ACL_OP_READ,
+                                     KAFKA_ACL_TOPIC, MR_STR("abab"));
+        broker_acl_fini(&acls);
+    }
+    expect(allowed > 20 && allowed < 180);
+}
+
 static void on_closed(struct mr_task *task)
 {
     mr_container(task, struct world, close_task)->closed = true;
