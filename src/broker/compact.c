@@ -367,7 +367,7 @@ static mr_err outputs_swap(struct compaction *work)
 
 /* ---- slices ---- */
 
-static mr_err slice_read(struct compaction *work, struct mr_bytes **bytes)
+static mr_err slice_read(struct compaction *work, struct wire_ref *piece)
 {
     struct source *source = &work->sources.items[work->at];
     struct broker_segment_file file;
@@ -381,21 +381,21 @@ static mr_err slice_read(struct compaction *work, struct mr_bytes **bytes)
     }
     file = (struct broker_segment_file){work->fd, -1, source->path};
     err = broker_segment_read(&file, work->position, source->bytes, 0, INT64_MAX, SLICE_BYTES,
-                              bytes, &next);
+                              piece, &next);
     work->position = next;
     return err;
 }
 
-static mr_err slice_run(struct compaction *work, const struct mr_bytes *bytes)
+static mr_err slice_run(struct compaction *work, const struct wire_ref *piece)
 {
     struct broker_batch batch;
     mr_err err = MR_OK;
     size_t at = 0;
 
     while (err == MR_OK &&
-           broker_batch_read(bytes->data + at, bytes->length - at, &batch) == MR_OK) {
-        err = work->phase == PHASE_MAP ? batch_map(work, bytes->data + at, &batch)
-                                       : batch_copy(work, bytes->data + at, &batch);
+           broker_batch_read(piece->data + at, piece->length - at, &batch) == MR_OK) {
+        err = work->phase == PHASE_MAP ? batch_map(work, piece->data + at, &batch)
+                                       : batch_copy(work, piece->data + at, &batch);
         at += batch.bytes;
     }
     if (err == MR_OK && work->phase == PHASE_COPY)
@@ -425,7 +425,7 @@ static mr_err source_next(struct compaction *work)
 
 static mr_err slice(struct compaction *work)
 {
-    struct mr_bytes *bytes = NULL;
+    struct wire_ref piece = {NULL, NULL, 0};
     mr_err err;
 
     if (work->phase == PHASE_SWAP) {
@@ -435,12 +435,13 @@ static mr_err slice(struct compaction *work)
     if (work->phase == PHASE_MAP &&
         work->sources.items[work->at].segment->facts.end <= work->mapped_from)
         return source_next(work); /* its keys were mapped by the compaction before */
-    err = slice_read(work, &bytes);
-    if (err == MR_OK && bytes != NULL)
-        err = slice_run(work, bytes);
-    if (err == MR_OK && (bytes == NULL || work->position >= work->sources.items[work->at].bytes))
+    err = slice_read(work, &piece);
+    if (err == MR_OK && piece.owner != NULL)
+        err = slice_run(work, &piece);
+    if (err == MR_OK &&
+        (piece.owner == NULL || work->position >= work->sources.items[work->at].bytes))
         err = source_next(work);
-    mr_bytes_unref(bytes);
+    mr_bytes_unref(piece.owner);
     return err;
 }
 
@@ -521,6 +522,7 @@ static void segments_swap(struct compaction *work)
             (log->segments.count - first - sources) * sizeof(log->segments.items[0]));
     log->segments.count -= sources - work->outputs.count;
     work->sources.count = 0; /* given back above */
+    broker_plan_forget_ahead(log, INT64_MAX);
     for (size_t i = 0; i < mr_count_of(log->hints); i++)
         log->hints[i].offset = -1;
 }

@@ -19,8 +19,12 @@ struct fetch_part {
     struct broker_session_part *kept; /* of its session, while that is at `session_epoch` */
     struct broker_log *log;           /* of this look */
     int64_t until;
-    struct broker_log_plan *plan; /* NULL: nothing to read from the disk */
-    size_t ref_first, ref_count;  /* in the request's refs */
+    struct fetch_read *read;     /* NULL: nothing to read from the disk */
+    size_t ref_first, ref_count; /* in the request's refs */
+};
+struct fetch_read {
+    struct broker_plan plan;
+    struct fetch_part *part;
 };
 struct fetch {
     struct broker_request *request;
@@ -30,12 +34,12 @@ struct fetch {
         *topics; /* what is asked: the request's, or the session's */
     int32_t topic_count;
     struct fetch_part *parts;
-    size_t part_count, plan_count, first; /* first: is read before the others */
+    size_t part_count, first; /* first: is read before the others */
+    size_t reading;           /* partitions that are being read from the disk */
     int32_t session_epoch;
     struct mr_timer patience;
     struct mr_task look;
-    struct mr_job job;
-    bool expired, abandoned, reading, goes_on; /* the last: with its session */
+    bool expired, abandoned, goes_on; /* the last: with its session */
 };
 
 /* ---- one look at the partitions ---- */
@@ -165,12 +169,11 @@ static size_t part_collect(struct fetch_part *part, size_t room, bool one)
     if (offset >= part->until || (bytes == 0 && !one))
         goto aborted;
     if (!broker_log_is_recent(part->log, offset)) {
-        part->plan = mr_arena_new(&fetch->request->arena, struct broker_log_plan);
-        if (!broker_log_plan_offset(part->log, offset, part->until, bytes, part->plan)) {
-            part->plan = NULL;
+        struct fetch_read *read = mr_arena_new(&fetch->request->arena, struct fetch_read);
+        if (!broker_plan_offset(part->log, offset, part->until, bytes, &read->plan))
             goto aborted;
-        }
-        fetch->plan_count++;
+        read->part = part;
+        part->read = read;
         if (fetch->in->isolation_level == 1)
             part_aborted(part, part->until); /* as they are now, with the files as they are now */
         return bytes;
@@ -252,44 +255,26 @@ static void fetch_answer(struct fetch *fetch)
     broker_server_answer(request);
 }
 
-static void read_work(struct mr_job *job)
+/* One partition is read; the last one ends the wait. */
+static void part_read(struct broker_plan *plan)
 {
-    struct fetch *fetch = mr_container(job, struct fetch, job);
-
-    for (size_t i = 0; i < fetch->part_count; i++)
-        if (fetch->parts[i].plan != NULL)
-            broker_log_plan_run(fetch->parts[i].plan);
-}
-
-static void part_read(struct fetch_part *part)
-{
-    struct broker_log_plan *plan = part->plan;
-    broker_refs *refs = &part->fetch->request->refs;
+    struct fetch_part *part = mr_container(plan, struct fetch_read, plan)->part;
+    struct fetch *fetch = part->fetch;
+    broker_refs *refs = &fetch->request->refs;
 
     part->ref_first = refs->count;
     if (plan->err != MR_OK) {
         part->answer->error_code = broker_server_error(plan->err);
         mr_log(MR_LOG_ERROR, "broker", "%s: a read failed", part->log->name);
     }
-    if (plan->bytes != NULL) {
-        *mr_array_add(refs) = (struct wire_ref){plan->bytes, plan->bytes->data,
-                                                plan->bytes->length};
+    if (plan->piece.owner != NULL) {
+        *mr_array_add(refs) = plan->piece;
         part->ref_count = 1;
         part_aborted_until(part, plan->next_offset);
     }
-    broker_log_plan_finish(plan);
-    part->plan = NULL;
-}
-
-static void read_done(struct mr_job *job)
-{
-    struct fetch *fetch = mr_container(job, struct fetch, job);
-
-    fetch->reading = false;
-    for (size_t i = 0; i < fetch->part_count; i++)
-        if (fetch->parts[i].plan != NULL)
-            part_read(&fetch->parts[i]);
-    fetch_answer(fetch);
+    broker_plan_finish(plan);
+    if (--fetch->reading == 0)
+        fetch_answer(fetch);
 }
 
 static void fetch_collect(struct fetch *fetch)
@@ -301,13 +286,15 @@ static void fetch_collect(struct fetch *fetch)
         struct fetch_part *part = &fetch->parts[(fetch->first + i) % fetch->part_count];
         taken += part_collect(part, room > taken ? room - taken : 0, taken == 0);
     }
-    if (fetch->plan_count == 0) {
-        fetch_answer(fetch);
-        return;
+    fetch->reading = 1; /* until all are started: some may be read at once */
+    for (size_t i = 0; i < fetch->part_count; i++) {
+        if (fetch->parts[i].read == NULL)
+            continue;
+        fetch->reading++;
+        broker_plan_start(&fetch->parts[i].read->plan, part_read);
     }
-    fetch->reading = true;
-    fetch->job = (struct mr_job){read_work, read_done, fetch->request->server->loop, {0}};
-    mr_disk_submit(fetch->request->server->disk, &fetch->job);
+    if (--fetch->reading == 0)
+        fetch_answer(fetch);
 }
 
 /* ---- waiting ---- */
@@ -523,7 +510,7 @@ static bool time_is_of_version(int64_t time, int16_t version)
 }
 
 struct lookup_part {
-    struct broker_log_plan plan;
+    struct broker_plan plan;
     struct kafka_list_offsets_response_partition *answer;
     int64_t time, start;
     bool planned;
@@ -545,7 +532,7 @@ static void find_record(struct lookup_part *part)
     mr_err err;
 
     mr_arena_init(&arena);
-    err = kafka_records_batch(mr_str_of(part->plan.bytes->data, part->plan.bytes->length), &batch);
+    err = kafka_records_batch(mr_str_of(part->plan.piece.data, part->plan.piece.length), &batch);
     part->answer->leader_epoch = batch.leader_epoch;
     if (err == MR_OK)
         err = kafka_records_open(&batch, &arena, &records);
@@ -569,8 +556,8 @@ static void lookup_work(struct mr_job *job)
         struct lookup_part *part = &lookup->parts[i];
         if (!part->planned)
             continue;
-        broker_log_plan_run(&part->plan);
-        if (part->plan.err == MR_OK && part->plan.bytes != NULL)
+        broker_plan_run(&part->plan);
+        if (part->plan.err == MR_OK && part->plan.piece.owner != NULL)
             find_record(part);
     }
 }
@@ -585,8 +572,8 @@ static void lookup_done(struct mr_job *job)
             continue;
         if (part->plan.err != MR_OK)
             part->answer->error_code = broker_server_error(part->plan.err);
-        mr_bytes_unref(part->plan.bytes);
-        broker_log_plan_finish(&part->plan);
+        mr_bytes_unref(part->plan.piece.owner);
+        broker_plan_finish(&part->plan);
     }
     broker_server_answer(lookup->request);
 }
@@ -640,7 +627,7 @@ static void lookup_part(struct lookup *lookup, mr_str topic,
     part->time = asked->timestamp == TIME_MAX ? log_time_max(log) : asked->timestamp;
     part->start = log->start;
     answer->leader_epoch = -1;
-    if (part->time < 0 || !broker_log_plan_time(log, part->time, until, &part->plan))
+    if (part->time < 0 || !broker_plan_time(log, part->time, until, &part->plan))
         return; /* no such record: offset -1 */
     part->planned = true;
     lookup->plan_count++;

@@ -23,7 +23,6 @@ enum {
     PIECE_COPY_BYTES = 2048, /* smaller batches are sent as one copy */
     DIRECT_ALIGN = 4096,
     DIRECT_BYTES_MIN = 256 << 10, /* what a direct write costs pays from here on */
-    READ_DIRECT_FROM = 128 << 10, /* readers that want so much at once may go past the page cache */
 };
 
 /* One visit of a disk thread: a write, a sync, or both. */
@@ -102,6 +101,7 @@ void broker_log_free(struct broker_log *log)
     if (log == NULL)
         return;
     mr_assert(log->users == 0 && !log->writing && !log->syncing);
+    broker_plan_forget_ahead(log, INT64_MAX);
     recent_clear(log);
     mr_free(log->recent);
     for (size_t i = 0; i < log->segments.count; i++)
@@ -528,7 +528,7 @@ static void io_written_run(struct mr_task *task)
     broker_log_flush(io->log);
 }
 
-static void segment_unuse(struct broker_segment *segment)
+void broker_log_segment_unuse(struct broker_segment *segment)
 {
     segment->users--;
     if (segment->gone && segment->users == 0)
@@ -553,7 +553,7 @@ static void io_done(struct mr_job *job)
             waits_run(&log->wait_flushed, log->flushed, MR_OK);
         }
     }
-    segment_unuse(io->segment);
+    broker_log_segment_unuse(io->segment);
     mr_free(io);
     broker_log_flush(log);
     broker_log_unuse(log);
@@ -754,184 +754,6 @@ size_t broker_log_bytes_ready(const struct broker_log *log, int64_t offset, int6
     return bytes;
 }
 
-static void plan_begin(struct broker_log *log, struct broker_segment *segment,
-                       struct broker_log_plan *plan)
-{
-    bool active = segment == broker_log_active(log);
-
-    plan->log = log;
-    plan->segment = segment;
-    plan->limit = segment->written < segment->facts.bytes ? segment->written : segment->facts.bytes;
-    plan->indexed = active;
-    plan->fd = segment->fd;
-    plan->fd_direct = segment->fd_direct;
-    plan->opened = plan->opened_direct = false;
-    plan->bytes = NULL;
-    plan->err = MR_OK;
-    snprintf(plan->path, sizeof(plan->path), "%s", log->folder);
-    segment->used_us = mr_loop_now_us(log->storage->loop);
-    segment->users++;
-    log->users++;
-}
-
-bool broker_log_plan_offset(struct broker_log *log, int64_t offset, int64_t until, size_t bytes_max,
-                            struct broker_log_plan *plan)
-{
-    struct broker_segment *segment = NULL;
-
-    *plan = (struct broker_log_plan){.fd = -1, .fd_direct = -1};
-    for (size_t i = log->segments.count; i-- > 0 && segment == NULL;)
-        if (log->segments.items[i]->facts.base <= offset)
-            segment = log->segments.items[i];
-    if (segment == NULL && log->segments.count > 0)
-        segment = log->segments.items[0];
-    /* What compaction took away may leave nothing at or behind the offset in this segment. */
-    for (size_t i = 0; i + 1 < log->segments.count; i++)
-        if (segment == log->segments.items[i] && segment->facts.end <= offset)
-            segment = log->segments.items[i + 1];
-    if (segment == NULL)
-        return false;
-    plan_begin(log, segment, plan);
-    plan->offset = offset;
-    plan->until = until;
-    plan->bytes_max = bytes_max;
-    if (plan->indexed && offset >= segment->facts.base)
-        plan->position = broker_index_by_offset(&segment->index,
-                                                (uint32_t)(offset - segment->facts.base));
-    for (size_t i = 0; i < mr_count_of(log->hints); i++) {
-        if (log->hints[i].offset == offset && log->hints[i].segment_base == segment->facts.base) {
-            plan->position = log->hints[i].position;
-            plan->indexed = true;
-        }
-    }
-    return true;
-}
-
-bool broker_log_plan_time(struct broker_log *log, int64_t time, int64_t until,
-                          struct broker_log_plan *plan)
-{
-    *plan = (struct broker_log_plan){.fd = -1, .fd_direct = -1};
-    for (size_t i = 0; i < log->segments.count; i++) {
-        struct broker_segment *segment = log->segments.items[i];
-        if (segment->facts.time_max < time || segment->facts.end <= log->start)
-            continue;
-        plan_begin(log, segment, plan);
-        plan->by_time = true;
-        plan->time = time;
-        plan->offset = log->start;
-        plan->until = until;
-        plan->bytes_max = 1;
-        if (plan->indexed)
-            plan->position = broker_index_by_time(&segment->index, time);
-        return true;
-    }
-    return false;
-}
-
-static void plan_position(struct broker_log_plan *plan)
-{
-    struct broker_segment_facts facts;
-    struct broker_index index;
-
-    if (plan->indexed)
-        return;
-    broker_index_init(&index, 0);
-    /* One that does not fit belongs to the file that a compaction is about to put in this one's place. */
-    if (broker_segment_load(mr_str_from(plan->path), plan->segment->facts.base, &facts, &index) ==
-            MR_OK &&
-        facts.bytes == plan->limit) {
-        if (plan->by_time)
-            plan->position = broker_index_by_time(&index, plan->time);
-        else if (plan->offset > facts.base)
-            plan->position = broker_index_by_offset(&index, (uint32_t)(plan->offset - facts.base));
-    }
-    broker_index_fini(&index);
-}
-
-/* The file may have been compacted since the plan was made: it is shorter then. */
-static void plan_fit(struct broker_log_plan *plan)
-{
-    struct stat status;
-
-    if (fstat(plan->fd, &status) != 0 || status.st_size >= (off_t)plan->limit)
-        return;
-    plan->limit = (uint32_t)status.st_size;
-    plan->position = 0;
-}
-
-/* Moves on to the batch that has a timestamp at or after the one wanted. */
-static void plan_seek_time(struct broker_log_plan *plan, const struct broker_segment_file *file)
-{
-    while (plan->err == MR_OK && plan->bytes != NULL) {
-        struct broker_batch batch;
-        if (broker_batch_read(plan->bytes->data, plan->bytes->length, &batch) != MR_OK ||
-            batch.time_max >= plan->time)
-            return;
-        mr_bytes_unref(plan->bytes);
-        plan->bytes = NULL;
-        plan->offset = batch.last + 1;
-        plan->err = broker_segment_read(file, plan->next_position, plan->limit, plan->offset,
-                                        plan->until, 1, &plan->bytes, &plan->next_position);
-    }
-}
-
-void broker_log_plan_run(struct broker_log_plan *plan)
-{
-    struct broker_segment_file file;
-    struct broker_batch batch;
-    char path[BROKER_PATH_BYTES];
-    size_t at = 0;
-
-    broker_segment_path(mr_str_from(plan->path), plan->segment->facts.base, ".log", path);
-    plan_position(plan);
-    if (plan->fd < 0) {
-        plan->fd = open(path, O_RDWR | O_CLOEXEC);
-        if (plan->fd < 0) {
-            plan->err = mr_fail(mr_err_from_errno(errno), "%s: %s", path, strerror(errno));
-            return;
-        }
-        plan->opened = true;
-        plan_fit(plan);
-    }
-    if (plan->fd_direct < 0 && plan->bytes_max >= READ_DIRECT_FROM) {
-        plan->fd_direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-        plan->opened_direct = plan->fd_direct >= 0;
-    }
-    file = (struct broker_segment_file){plan->fd, plan->fd_direct, path};
-    plan->err = broker_segment_read(&file, plan->position, plan->limit, plan->offset, plan->until,
-                                    plan->bytes_max, &plan->bytes, &plan->next_position);
-    if (plan->by_time)
-        plan_seek_time(plan, &file);
-    plan->next_offset = -1;
-    while (plan->bytes != NULL &&
-           broker_batch_read(plan->bytes->data + at, plan->bytes->length - at, &batch) == MR_OK) {
-        at += batch.bytes;
-        plan->next_offset = batch.last + 1;
-    }
-}
-
-void broker_log_plan_finish(struct broker_log_plan *plan)
-{
-    struct broker_log *log = plan->log;
-    struct broker_segment *segment = plan->segment;
-
-    if (plan->opened && segment->fd < 0 && !segment->gone)
-        segment->fd = plan->fd;
-    else if (plan->opened)
-        mr_fd_close(plan->fd);
-    if (plan->opened_direct && segment->fd_direct < 0 && !segment->gone)
-        segment->fd_direct = plan->fd_direct;
-    else if (plan->opened_direct)
-        mr_fd_close(plan->fd_direct);
-    if (plan->bytes != NULL && !plan->by_time) {
-        log->hints[log->hint_next] = (struct broker_hint){plan->next_offset, segment->facts.base,
-                                                          plan->next_position};
-        log->hint_next = (log->hint_next + 1) % (uint32_t)mr_count_of(log->hints);
-    }
-    segment_unuse(segment);
-    broker_log_unuse(log);
-}
-
 bool broker_log_epoch_end(const struct broker_log *log, int32_t epoch, int32_t *found, int64_t *end)
 {
     *end = broker_log_high(log);
@@ -967,6 +789,7 @@ void broker_log_stop(struct broker_log *log, struct mr_task *drained)
     waits_run(&log->wait_written, 0, MR_NOT_FOUND);
     waits_run(&log->wait_flushed, 0, MR_NOT_FOUND);
     broker_log_changed(log);
+    broker_plan_forget_ahead(log, INT64_MAX);
     broker_storage_forget(storage, log);
     mr_counter_add(storage->log_bytes, -log->bytes);
     storage->logs.items[log->storage_index] = storage->logs.items[--storage->logs.count];

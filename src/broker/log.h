@@ -82,7 +82,8 @@ struct broker_log {
     struct broker_log_watch *watches;
     struct broker_hint hints[4];
     uint32_t hint_next;
-    mr_err failed; /* MR_OK, MR_FULL (tried again), MR_IO (until restart) */
+    struct broker_ahead *ahead; /* the piece that a reader is about to want, or NULL */
+    mr_err failed;              /* MR_OK, MR_FULL (tried again), MR_IO (until restart) */
     int users;
     bool writing, syncing, checkpointing, compacting, checkpoint_wanted;
     bool dirty_listed, gone;
@@ -105,6 +106,8 @@ void broker_log_start(struct broker_log *log);
 struct broker_segment *broker_log_segment_new(struct broker_log *log, int64_t base,
                                               int64_t made_ms);
 void broker_log_segment_free(struct broker_segment *segment);
+void broker_log_segment_unuse(
+    struct broker_segment *segment); /* gives back one of segment->users */
 static inline struct broker_segment *broker_log_active(const struct broker_log *log)
 {
     return log->segments.items[log->segments.count - 1];
@@ -149,32 +152,40 @@ size_t broker_log_read_recent(struct broker_log *log, int64_t offset, int64_t un
  * at `enough`. */
 size_t broker_log_bytes_ready(const struct broker_log *log, int64_t offset, int64_t until,
                               size_t enough);
-/* A read from the disk: made on the loop, run on a disk thread, finished on the loop. */
-struct broker_log_plan {
+/* ---- plan.c: a read from the disk, made on the loop, run on a disk thread, finished on the loop ---- */
+struct broker_plan {
     struct broker_log *log;
     struct broker_segment *segment;
     int64_t offset, until, time; /* time: look for this timestamp instead of the offset */
     uint32_t position, limit;
     bool indexed; /* position is as good as an index gives */
+    bool goes_on; /* where a reader before it stopped */
     bool by_time;
     size_t bytes_max;
     int fd, fd_direct;
     bool opened, opened_direct;
     char path[BROKER_PATH_BYTES];
+    struct mr_job job;
+    void (*done)(struct broker_plan *plan);
     /* results */
     mr_err err;
-    struct mr_bytes *bytes; /* whole batches, or NULL */
+    struct wire_ref piece; /* whole batches; owner NULL: none */
     uint32_t next_position;
     int64_t next_offset;
 };
 /* False: there is no segment with such an offset. */
-bool broker_log_plan_offset(struct broker_log *log, int64_t offset, int64_t until, size_t bytes_max,
-                            struct broker_log_plan *plan);
+bool broker_plan_offset(struct broker_log *log, int64_t offset, int64_t until, size_t bytes_max,
+                        struct broker_plan *plan);
 /* Plans to find the batches around the first record at or after `time`. */
-bool broker_log_plan_time(struct broker_log *log, int64_t time, int64_t until,
-                          struct broker_log_plan *plan);
-void broker_log_plan_run(struct broker_log_plan *plan);    /* Thread: disk */
-void broker_log_plan_finish(struct broker_log_plan *plan); /* then the caller owns plan->bytes */
+bool broker_plan_time(struct broker_log *log, int64_t time, int64_t until,
+                      struct broker_plan *plan);
+/* Reads on a disk thread, or takes what was read ahead. `done` runs on the loop, perhaps at once, and
+ * finishes the plan. */
+void broker_plan_start(struct broker_plan *plan, void (*done)(struct broker_plan *plan));
+void broker_plan_run(struct broker_plan *plan);    /* Thread: disk */
+void broker_plan_finish(struct broker_plan *plan); /* then the caller owns the piece */
+/* Forgets what was read ahead before then. */
+void broker_plan_forget_ahead(struct broker_log *log, int64_t before_us);
 
 /* ---- upkeep ---- */
 void broker_log_flush(struct broker_log *log); /* submits what is to be written or synced */

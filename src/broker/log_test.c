@@ -150,18 +150,28 @@ static void is_killed(struct bench *b)
     b->log = NULL;
 }
 
+/* What was read, in bytes of its own. */
+static struct mr_bytes *bytes_of(const struct broker_plan *plan)
+{
+    if (plan->piece.owner == NULL)
+        return NULL;
+    struct mr_bytes *bytes = mr_bytes_copy(plan->piece.data, plan->piece.length);
+    mr_bytes_unref(plan->piece.owner);
+    return bytes;
+}
+
 /* All batches from `offset` on, read from the files. */
 static struct mr_bytes *reads_from_disk(struct bench *b, int64_t offset, size_t bytes_max,
                                         int64_t *next)
 {
-    struct broker_log_plan plan;
+    struct broker_plan plan;
 
-    expect(broker_log_plan_offset(b->log, offset, broker_log_high(b->log), bytes_max, &plan));
-    broker_log_plan_run(&plan);
+    expect(broker_plan_offset(b->log, offset, broker_log_high(b->log), bytes_max, &plan));
+    broker_plan_run(&plan);
     expect_ok(plan.err);
     *next = plan.next_offset;
-    broker_log_plan_finish(&plan);
-    return plan.bytes;
+    broker_plan_finish(&plan);
+    return bytes_of(&plan);
 }
 
 /* "key=value" of every record from the start on. */
@@ -293,6 +303,72 @@ STORY("much at once goes to the disk past the page cache, and is read back whole
     expect_int(b.log->end, 36);
 }
 
+static void reader_told(struct broker_plan *plan)
+{
+    plan->by_time = true; /* told */
+}
+
+/* As a fetch reads. `at_once`: whether it was there before it was asked for. */
+static struct mr_bytes *reads_on(struct bench *b, int64_t offset, int64_t until, size_t bytes_max,
+                                 bool *at_once, int64_t *next)
+{
+    struct broker_plan plan;
+
+    expect(broker_plan_offset(b->log, offset, until, bytes_max, &plan));
+    broker_plan_start(&plan, reader_told);
+    *at_once = plan.by_time;
+    for (int i = 0; i < 2000 && !plan.by_time; i++)
+        mr_loop_turn(b->loop, 1000);
+    expect(plan.by_time);
+    plan.by_time = false;
+    expect_ok(plan.err);
+    *next = plan.next_offset;
+    broker_plan_finish(&plan);
+    return bytes_of(&plan);
+}
+
+STORY("a reader of old data who goes on finds the next piece read, and never what it may not see")
+{
+    struct bench b;
+    char value[60001];
+    int64_t next = 0, same = 0;
+    bool at_once;
+    memset(value, 'v', sizeof(value) - 1);
+    value[60000] = '\0';
+    given_log(t, &b);
+    b.config.segment_bytes = 700000; /* pieces end where segments do */
+    for (int i = 0; i < 40; i++)
+        appends(&b, "k", value, 1);
+    syncs(&b);
+    b.storage.recent_bytes_max = 1;
+    broker_storage_remember(&b.storage, b.log, 0);
+    for (int step = 0; next < 40; step++) {
+        int64_t from = next, until = step == 3 ? from + 2 : 40;
+        struct mr_bytes *bytes = reads_on(&b, from, until, 300000, &at_once, &next);
+        expect(bytes != NULL && next > from);
+        expect(next <= until);
+        if (step < 2) /* the second goes on where the first stopped: from there on it is known */
+            expect(!at_once);
+        for (int i = 0; i < 2000 && b.log->users > 0; i++)
+            mr_loop_turn(b.loop, 1000);
+        expect(step == 0 || next == 40 || b.log->ahead != NULL);
+        if (step == 4) { /* what changes meanwhile is read anew */
+            broker_upkeep_cut(b.log, next);
+            expect(b.log->ahead == NULL);
+        } else if (step > 2 && step != 5) {
+            expect(at_once);
+        }
+        struct mr_bytes *again = reads_from_disk(&b, from, bytes->length, &same);
+        expect_int(again->length, bytes->length);
+        expect(memcmp(again->data, bytes->data, bytes->length) == 0);
+        mr_bytes_unref(again);
+        mr_bytes_unref(bytes);
+    }
+    expect_int(b.storage.ahead_bytes, 0);
+    closes(&b);
+    expect_int(b.storage.ahead_bytes, 0);
+}
+
 STORY("an orderly stop and start keeps everything, and reads nothing again")
 {
     struct bench b;
@@ -376,7 +452,7 @@ STORY("a last batch that was torn at any byte is cut off, and nothing before it"
 STORY("segments are closed by size, found by offset and by time, and go with retention")
 {
     struct bench b;
-    struct broker_log_plan plan;
+    struct broker_plan plan;
     int64_t next;
     given_log(t, &b);
     expect_ok(broker_config_set(&b.config, MR_STR("segment.bytes"), MR_STR("300")));
@@ -395,13 +471,13 @@ STORY("segments are closed by size, found by offset and by time, and go with ret
         expect_int(next, offset + 1);
         mr_bytes_unref(bytes);
     }
-    expect(broker_log_plan_time(b.log, 1700000000000 + 6500, 20, &plan));
-    broker_log_plan_run(&plan);
+    expect(broker_plan_time(b.log, 1700000000000 + 6500, 20, &plan));
+    broker_plan_run(&plan);
     expect_ok(plan.err);
     expect_int(plan.next_offset, 8);
-    mr_bytes_unref(plan.bytes);
-    broker_log_plan_finish(&plan);
-    expect(!broker_log_plan_time(b.log, 1700000000000 + 20000, 20, &plan));
+    broker_plan_finish(&plan);
+    mr_bytes_unref(plan.piece.owner);
+    expect(!broker_plan_time(b.log, 1700000000000 + 20000, 20, &plan));
 
     expect_ok(broker_config_set(&b.config, MR_STR("retention.bytes"), MR_STR("500")));
     broker_upkeep_retain(b.log, 1700000000000);

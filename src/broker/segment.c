@@ -15,6 +15,7 @@ enum {
     SCAN_CHUNK = 1 << 18,
     READ_HEADER_CHUNK = 1 << 16,
     READ_DIRECT_BYTES_MIN = 128 << 10,
+    BLOCK_BYTES = 4096,              /* of what goes past the page cache */
     READ_CACHED_BYTES_MAX = 4 << 20, /* looked up in the page cache */
     SAVE_MAGIC = 0x4d524958,         /* "MRIX" */
     SAVE_FORMAT = 1,
@@ -354,43 +355,42 @@ static bool is_cached(int fd, uint64_t from, uint64_t to)
     return all;
 }
 
-/* By whole blocks into this thread's scratch, and from there to where it is wanted. */
-static mr_err read_direct(const struct broker_segment_file *file, uint8_t *into, size_t length,
-                          uint64_t position)
+/* By whole blocks, to where the wanted bytes then lie in the middle. False: not at such places, or shorter
+ * than it was. */
+static bool read_direct(const struct broker_segment_file *file, uint64_t position,
+                        struct wire_ref *piece)
 {
-    uint8_t *scratch = mr_disk_scratch();
+    uint64_t from = position & ~(uint64_t)(BLOCK_BYTES - 1);
+    size_t skip = (size_t)(position - from), end = skip + piece->length, done = 0;
+    uint8_t *blocks = piece->owner->data + BLOCK_BYTES - 1;
 
-    while (length > 0) {
-        uint64_t from = position & ~(uint64_t)4095;
-        size_t skip = (size_t)(position - from), want = (skip + length + 4095) & ~(size_t)4095;
-        ssize_t got;
-        if (want > MR_DISK_SCRATCH_BYTES)
-            want = MR_DISK_SCRATCH_BYTES;
-        got = pread(file->fd_direct, scratch, want, (off_t)from);
+    blocks -= (uintptr_t)blocks & (BLOCK_BYTES - 1);
+    while (done < end) {
+        size_t want = (end - done + BLOCK_BYTES - 1) & ~(size_t)(BLOCK_BYTES - 1);
+        ssize_t got = pread(file->fd_direct, blocks + done, want, (off_t)(from + done));
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0 || (size_t)got <= skip) /* not at such places, or shorter than it was */
-            return mr_read_all(file->fd, into, length, (int64_t)position);
-        got -= (ssize_t)skip;
-        if ((size_t)got > length)
-            got = (ssize_t)length;
-        memcpy(into, scratch + skip, (size_t)got);
-        into += got;
-        length -= (size_t)got;
-        position += (uint64_t)got;
+        if (got <= 0 || (done + (size_t)got < end && got % BLOCK_BYTES != 0))
+            return false;
+        done += (size_t)got;
     }
-    return MR_OK;
+    piece->data = blocks + skip;
+    return true;
 }
 
-static mr_err read_bytes(const struct broker_segment_file *file, uint8_t *into, size_t length,
-                         uint64_t position)
+/* As many bytes as the piece's length says, into memory that the caller gives back. */
+static mr_err read_bytes(const struct broker_segment_file *file, uint64_t position,
+                         struct wire_ref *piece)
 {
-    uint64_t from = position & ~(uint64_t)4095;
+    uint64_t from = position & ~(uint64_t)(BLOCK_BYTES - 1);
+    bool direct = file->fd_direct >= 0 && piece->length >= READ_DIRECT_BYTES_MIN &&
+                  !is_cached(file->fd, from, position + piece->length);
 
-    if (file->fd_direct < 0 || length < READ_DIRECT_BYTES_MIN ||
-        is_cached(file->fd, from, position + length))
-        return mr_read_all(file->fd, into, length, (int64_t)position);
-    return read_direct(file, into, length, position);
+    piece->owner = mr_bytes_new(piece->length + (direct ? 3 * BLOCK_BYTES : 0));
+    piece->data = piece->owner->data;
+    if (direct && read_direct(file, position, piece))
+        return MR_OK;
+    return mr_read_all(file->fd, piece->owner->data, piece->length, (int64_t)position);
 }
 
 /* Finds the batch that holds `offset`; MR_NOT_FOUND when it lies at or behind the limits. */
@@ -416,8 +416,7 @@ static mr_err read_find(const struct broker_segment_file *file, uint32_t *positi
     return err;
 }
 
-/* Bytes of whole batches at the front of `data` that start before `until`, at most `bytes_max`. */
-static uint32_t whole_batches(const uint8_t *data, size_t length, int64_t until, size_t bytes_max)
+uint32_t broker_segment_whole(const uint8_t *data, size_t length, int64_t until, size_t bytes_max)
 {
     struct broker_batch batch;
     uint32_t taken = 0;
@@ -429,35 +428,34 @@ static uint32_t whole_batches(const uint8_t *data, size_t length, int64_t until,
 }
 
 /* `position` is most often where the last read ended, and the batch wanted begins there. */
-static bool read_begins(const struct mr_bytes *bytes, int64_t offset, int64_t until)
+static bool read_begins(const struct wire_ref *piece, int64_t offset, int64_t until)
 {
     struct broker_batch first;
-    return broker_batch_read(bytes->data, bytes->length, &first) == MR_OK && first.last >= offset &&
+    return broker_batch_read(piece->data, piece->length, &first) == MR_OK && first.last >= offset &&
            first.base < until;
 }
 
 mr_err broker_segment_read(const struct broker_segment_file *file, uint32_t position,
                            uint32_t limit, int64_t offset, int64_t until, size_t bytes_max,
-                           struct mr_bytes **out, uint32_t *next)
+                           struct wire_ref *out, uint32_t *next)
 {
     struct broker_batch first = {0};
-    struct mr_bytes *bytes = NULL;
+    struct wire_ref piece = {NULL, NULL, 0};
     mr_err err = MR_OK;
 
     for (int tries = 0; tries < 2; tries++) {
-        size_t want = first.bytes > bytes_max ? first.bytes : bytes_max;
-        if (want > limit - position)
-            want = limit - position;
-        if (want == 0)
+        piece.length = first.bytes > bytes_max ? first.bytes : bytes_max;
+        if (piece.length > limit - position)
+            piece.length = limit - position;
+        if (piece.length == 0)
             break;
-        bytes = mr_bytes_new(want);
-        err = read_bytes(file, bytes->data, want, position);
+        err = read_bytes(file, position, &piece);
         if (err != MR_OK)
             goto out;
-        if (tries == 1 || read_begins(bytes, offset, until))
+        if (tries == 1 || read_begins(&piece, offset, until))
             break;
-        mr_bytes_unref(bytes);
-        bytes = NULL;
+        mr_bytes_unref(piece.owner);
+        piece = (struct wire_ref){NULL, NULL, 0};
         err = read_find(file, &position, limit, offset, until, &first);
         if (err == MR_NOT_FOUND)
             break;
@@ -465,14 +463,12 @@ mr_err broker_segment_read(const struct broker_segment_file *file, uint32_t posi
             goto out;
     }
     err = MR_OK;
-    *next = position;
-    if (bytes != NULL) {
-        bytes->length = whole_batches(bytes->data, bytes->length, until, bytes_max);
-        *next = position + (uint32_t)bytes->length;
-    }
-    *out = bytes;
-    bytes = NULL;
+    if (piece.owner != NULL)
+        piece.length = broker_segment_whole(piece.data, piece.length, until, bytes_max);
+    *next = position + (uint32_t)piece.length;
+    *out = piece;
+    piece.owner = NULL;
 out:
-    mr_bytes_unref(bytes);
+    mr_bytes_unref(piece.owner);
     return err;
 }

@@ -8,6 +8,7 @@
 #define BROKER_SEGMENT_H
 
 #include "broker/batch.h"
+#include "wire/wire.h"
 
 /* ---- the index ---- */
 enum { BROKER_INDEX_ROWS_MAX = 8192 };
@@ -69,11 +70,15 @@ struct broker_segment_file {
     int fd, fd_direct;
     const char *path; /* for sentences */
 };
+/* Bytes of whole batches at the front of `data` that start before `until`, at most `bytes_max` but for the
+ * first. */
+uint32_t broker_segment_whole(const uint8_t *data, size_t length, int64_t until, size_t bytes_max);
 /* Whole batches from the one that holds `offset` on, up to `limit` (a position) and `bytes_max`, at
  * least one batch; none whose first offset is >= `until`. Starts at `position`, at or before the
- * batch wanted. *next is the position behind the last batch given. *out may be NULL: nothing there. */
+ * batch wanted. *next is the position behind the last batch given. The
+ * caller owns out->owner; NULL: nothing there. */
 mr_err broker_segment_read(const struct broker_segment_file *file, uint32_t position,
                            uint32_t limit, int64_t offset, int64_t until, size_t bytes_max,
-                           struct mr_bytes **out, uint32_t *next);
+                           struct wire_ref *out, uint32_t *next);
 
 #endif

@@ -13,6 +13,7 @@ struct broker_storage {
     bool page_cache, no_reserve, low_space, closing;
     MR_ARRAY(struct broker_log *) logs;
     size_t recent_bytes, recent_bytes_max;
+    size_t ahead_bytes; /* read ahead of readers, or about to be */
     struct broker_log **recent; /* whose batch comes next, oldest first: a ring */
     size_t recent_head, recent_count, recent_capacity;
     struct broker_log *dirty;

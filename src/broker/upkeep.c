@@ -121,6 +121,7 @@ void broker_upkeep_cut(struct broker_log *log, int64_t start)
         return;
     mr_assert(start <= log->end);
     log->start = start;
+    broker_plan_forget_ahead(log, INT64_MAX);
     broker_producers_cut(&log->producers, start);
     drop_before_start(log);
     log->checkpoint_wanted = true;
@@ -168,6 +169,7 @@ void broker_upkeep_retain(struct broker_log *log, int64_t now_ms)
 
 void broker_upkeep_idle(struct broker_log *log, int64_t before_us)
 {
+    broker_plan_forget_ahead(log, before_us);
     for (size_t i = 0; i < log->segments.count; i++) {
         struct broker_segment *segment = log->segments.items[i];
         if ((segment->fd < 0 && segment->fd_direct < 0) || segment->users > 0 ||
