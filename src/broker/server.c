@@ -7,6 +7,7 @@
  * connection notices. */
 #include "broker/server.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -474,12 +475,39 @@ static void held_too_long(struct mr_timer *timer)
     let_go(server); /* the handlers answer with their retriable errors */
 }
 
+static void restored_work(struct mr_job *job)
+{
+    struct broker_server *server = mr_container(job, struct broker_server, restored_job);
+    char path[BROKER_PATH_BYTES];
+
+    snprintf(path, sizeof(path), "%s/restored", server->storage.folder);
+    if (unlink(path) != 0 || mr_folder_sync(server->storage.folder) != MR_OK)
+        mr_log(MR_LOG_WARN, "broker", "%s: %s", path, strerror(errno));
+}
+
+static void restored_done(struct mr_job *job)
+{
+    struct broker_server *server = mr_container(job, struct broker_server, restored_job);
+    server->restored_clearing = false;
+}
+
+/* All that the first start on a restored log has to do is kept. */
+static void restored_clear(struct broker_server *server)
+{
+    if (!server->txns.locked)
+        return;
+    server->restored_clearing = true;
+    server->restored_job = (struct mr_job){restored_work, restored_done, server->loop, {0}};
+    mr_disk_submit(server->disk, &server->restored_job);
+}
+
 static void recovered(struct broker_txns *txns)
 {
     struct broker_server *server = txns->server;
     struct mr_task *task = server->ready_tasks;
 
     server->ready = true;
+    restored_clear(server);
     server->ready_tasks = NULL;
     mr_timer_stop(&server->held_timer);
     broker_groups_start(&server->groups);
@@ -725,8 +753,8 @@ static void close_poll(struct mr_timer *timer)
     bool busy = server->conn_count > 0 || server->topics.loading > 0 || server->topics.writing ||
                 server->topics.write_again || server->topics.deleting.count > 0 ||
                 server->security.writing || server->security.write_again || server->hashing > 0 ||
-                broker_snapshots_busy(&server->snapshots) || server->storage.space_checking ||
-                server->storage.compactions > 0;
+                server->restored_clearing || broker_snapshots_busy(&server->snapshots) ||
+                server->storage.space_checking || server->storage.compactions > 0;
     bool clean = true;
 
     for (size_t i = 0; i < server->storage.logs.count; i++) {

@@ -71,7 +71,8 @@ struct broker_server {
     size_t spare_count;
     struct mr_timer close_timer;
     struct mr_task *closed;
-    struct mr_job clean_job;
+    struct mr_job clean_job, restored_job;
+    bool restored_clearing; /* what says that the log was put back is on its way out */
     struct mr_task open_task;
 };
 

@@ -11,6 +11,7 @@ enum {
     CATALOG_FORMAT = 1,
     CATALOG_BYTES_MAX = 256 << 20,
     PRODUCER_ID_BLOCK = 1000,
+    PRODUCER_IDS_PASSED = 1000000, /* may have been given after a backup */
 };
 
 /* ---- looking up ---- */
@@ -412,6 +413,8 @@ mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *s
         goto out;
     snprintf(path, sizeof(path), "%s/clean", topics->folder);
     topics->was_clean = stat(path, &status) == 0;
+    snprintf(path, sizeof(path), "%s/restored", topics->folder);
+    topics->was_restored = stat(path, &status) == 0;
     snprintf(path, sizeof(path), "%s/catalog", topics->folder);
     err = mr_file_read(path, CATALOG_BYTES_MAX, &file);
     if (err == MR_OK) {
@@ -426,8 +429,9 @@ mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *s
     ensure_internal(topics, MR_STR("__consumer_offsets"));
     ensure_internal(topics, MR_STR("__transaction_state"));
     /* A block of ids is spent by each start, so none is ever given out twice. */
-    topics->producer_id_next = topics->producer_id_end;
-    topics->producer_id_end += PRODUCER_ID_BLOCK;
+    topics->producer_id_next = topics->producer_id_end +
+                               (topics->was_restored ? PRODUCER_IDS_PASSED : 0);
+    topics->producer_id_end = topics->producer_id_next + PRODUCER_ID_BLOCK;
     topics->producer_id_saved = topics->producer_id_end;
     mr_buf_clear(&file);
     broker_topics_print(topics, &file);

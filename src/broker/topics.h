@@ -49,6 +49,7 @@ struct broker_topics {
     mr_err load_err;
     char load_why[512];
     bool was_clean;
+    bool was_restored; /* from a backup, and not started since: what was told later is unknown */
 };
 /* Reads the catalog, or begins a new one. Blocks.
  * Errors: MR_IO, MR_DENIED; MR_CORRUPT when it is damaged; MR_UNSUPPORTED: a newer format. */

@@ -966,6 +966,53 @@ static void recover_orphans(struct broker_txns *txns)
     recover_step(txns);
 }
 
+/* The epoch behind all others: whoever had an earlier one is locked out, and the next one gets another producer id.
+ * The next epoch alone would not do, since each end may have raised it after the backup. */
+static void txn_lock(struct broker_txn *txn)
+{
+    int64_t end;
+
+    txn->epoch = INT16_MAX;
+    txn->last_epoch = -1;
+    txn->previous_id = txn->next_id = -1;
+    txn->raises = false;
+    if (!broker_txn_is_open(txn->state) && broker_txn_write(txn, txn->state, &end) != MR_OK)
+        mr_log(MR_LOG_ERROR, "broker", "transaction %s: its producer is not locked out: %s",
+               txn->id, mr_why());
+}
+
+static void recover_txn(struct broker_txn *txn, int64_t now_ms)
+{
+    struct broker_txns *txns = txn->txns;
+    int64_t left_ms = txn->started_ms + txn->timeout_ms - now_ms;
+    bool going = txn->state == BROKER_TXN_ONGOING;
+
+    if (txns->locking && txn->producer_id >= 0)
+        txn_lock(txn);
+    if (going && !txns->locking)
+        mr_timer_start(txns->server->loop, &txn->timeout, (left_ms < 0 ? 0 : left_ms) * 1000);
+    if (!broker_txn_is_open(txn->state) || (going && !txns->locking))
+        return;
+    txn->busy = true;
+    txn->recovering = true;
+    txns->recovering++;
+    if (going)
+        txn_prepare(txn, false, false);
+    else if (txns->locking)
+        prepare_write(txn); /* once more, with that epoch */
+    else
+        txn_mark(txn);
+}
+
+static void locks_kept(struct broker_log_wait *wait, mr_err err)
+{
+    struct broker_txns *txns = mr_container(wait, struct broker_txns, locks);
+
+    txns->locked = err == MR_OK;
+    txns->recovering--;
+    recover_step(txns);
+}
+
 void broker_txns_recover(struct broker_txns *txns)
 {
     int64_t now_ms = broker_storage_now_ms(&txns->server->storage);
@@ -977,17 +1024,13 @@ void broker_txns_recover(struct broker_txns *txns)
     txns->recovered = recover_orphans;
     txns->recover_begun = true;
     txns->recovering = 1;
-    for (size_t i = 0; (entry = mr_map_next(&txns->by_id, &i)) != NULL;) {
-        struct broker_txn *txn = entry->value;
-        int64_t left_ms = txn->started_ms + txn->timeout_ms - now_ms;
-        if (txn->state == BROKER_TXN_ONGOING)
-            mr_timer_start(txns->server->loop, &txn->timeout, (left_ms < 0 ? 0 : left_ms) * 1000);
-        if (txn->state != BROKER_TXN_PREPARE_COMMIT && txn->state != BROKER_TXN_PREPARE_ABORT)
-            continue;
-        txn->busy = true;
-        txn->recovering = true;
+    txns->locking = txns->server->topics.was_restored;
+    for (size_t i = 0; (entry = mr_map_next(&txns->by_id, &i)) != NULL;)
+        recover_txn(entry->value, now_ms);
+    if (txns->locking) {
         txns->recovering++;
-        txn_mark(txn);
+        txns->locks.run = locks_kept;
+        broker_log_wait_kept(state_log(txns), &txns->locks, state_log(txns)->end);
     }
     txns->recovering--;
     recover_step(txns);

@@ -68,13 +68,17 @@ struct broker_txns {
     bool recover_begun;
     void (*recovered)(struct broker_txns *txns);
     void (*recovered_all)(struct broker_txns *txns);
+    bool locking; /* every producer out of a log that was put back */
+    bool locked;  /* and that is kept */
+    struct broker_log_wait locks;
     struct mr_timer expiry;
 };
 void broker_txns_init(struct broker_txns *txns, struct broker_server *server);
 /* Reads __transaction_state. Thread: disk. */
 mr_err broker_txns_load(struct broker_txns *txns, struct broker_log *log);
 /* Ends what a crash left between prepare and complete, aborts what nobody can end any more, then calls
- * `recovered`. */
+ * `recovered`. In a log that was put back from a backup every producer is locked out, for it may have got further than
+ * the log: what it had begun is aborted, since a part of it may be lost. */
 void broker_txns_recover(struct broker_txns *txns);
 /* Syncs all markers now, for an orderly stop. */
 void broker_txns_settle(struct broker_txns *txns);

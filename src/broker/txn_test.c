@@ -182,33 +182,47 @@ static int16_t ends_again(struct broker *b, struct txn_peer *txn)
     return code;
 }
 
+/* A transaction over two partitions, whose end runs to its n-th turn. Whether its producer was told. */
+static bool is_ending(struct story *t, struct broker *b, struct txn_peer *mover, int turns)
+{
+    int16_t version = mover->raises ? 5 : 1;
+    struct kafka_end_txn_request request;
+
+    given_broker(t, b);
+    has_topic(given_peer(b), "money", 2);
+    expect_int(begins(b, mover), 0);
+    for (int i = 0; i < 2; i++) {
+        if (!mover->raises)
+            expect_int(adds(mover, i), 0);
+        expect_int(puts_value(mover, i, "x"), 0);
+    }
+    request = (struct kafka_end_txn_request){MR_STR("mover"), mover->id, mover->epoch, true};
+    const struct kafka_api *api = kafka_api_find(KAFKA_API_end_txn);
+    struct mr_buf buf = {0};
+    struct wire_out out = kafka_api_out(&buf, api, version);
+    kafka_api_write_request(&out, api, 99, MR_STR("story"), &request);
+    expect(write(mover->peer->fd, buf.data, buf.length) == (ssize_t)buf.length);
+    for (int i = 0; i < turns; i++)
+        mr_loop_turn(b->loop, i % 2 == 0 ? 0 : 300);
+    struct pollfd ready = {.fd = mover->peer->fd, .events = POLLIN};
+    return poll(&ready, 1, 0) == 1;
+}
+
+static void forgets(struct story *t)
+{
+    char command[400];
+    snprintf(command, sizeof(command), "rm -rf %s/broker*", t->folder);
+    expect(system(command) == 0);
+}
+
 /* Runs the end of a transaction to its n-th turn, kills, starts again: all or nothing. */
 static bool is_killed_while_ending(struct story *t, int turns, bool raises)
 {
     struct broker b;
     struct txn_peer mover = {.raises = raises};
-    int16_t version = raises ? 5 : 1;
-    struct kafka_end_txn_request request;
     mr_str first, second;
 
-    given_broker(t, &b);
-    has_topic(given_peer(&b), "money", 2);
-    expect_int(begins(&b, &mover), 0);
-    for (int i = 0; i < 2; i++) {
-        if (!raises)
-            expect_int(adds(&mover, i), 0);
-        expect_int(puts_value(&mover, i, "x"), 0);
-    }
-    request = (struct kafka_end_txn_request){MR_STR("mover"), mover.id, mover.epoch, true};
-    const struct kafka_api *api = kafka_api_find(KAFKA_API_end_txn);
-    struct mr_buf buf = {0};
-    struct wire_out out = kafka_api_out(&buf, api, version);
-    kafka_api_write_request(&out, api, 99, MR_STR("story"), &request);
-    expect(write(mover.peer->fd, buf.data, buf.length) == (ssize_t)buf.length);
-    for (int i = 0; i < turns; i++)
-        mr_loop_turn(b.loop, i % 2 == 0 ? 0 : 300);
-    struct pollfd ready = {.fd = mover.peer->fd, .events = POLLIN};
-    bool told = poll(&ready, 1, 0) == 1;
+    bool told = is_ending(t, &b, &mover, turns);
     is_killed(&b);
     mover.peer = given_peer(&b);
     if (raises && turns % 2 == 1) /* the one that did not hear the answer asks again */
@@ -226,8 +240,7 @@ static bool is_killed_while_ending(struct story *t, int turns, bool raises)
     expect_int(ends(&mover, true), 0);
     expect(mr_str_ends(committed(&b, 0), MR_STR("next ")));
     stops(&b);
-    snprintf(b.folder, sizeof(b.folder), "rm -rf %s/broker*", t->folder);
-    expect(system(b.folder) == 0);
+    forgets(t);
     return told;
 }
 
@@ -241,6 +254,57 @@ STORY("a kill at any moment of a commit leaves all of it or nothing")
     for (int turns = 0; turns < 24; turns++)
         told += is_killed_while_ending(t, turns, true);
     expect(told > 0 && told < 24);
+}
+
+/* The same, but the log is put back from a backup: its producer may have got further, and is locked out. */
+static bool is_put_back_while_ending(struct story *t, int turns, bool raises)
+{
+    struct broker b;
+    struct txn_peer mover = {.raises = raises}, late;
+    char command[700];
+    mr_str first;
+
+    bool told = is_ending(t, &b, &mover, turns);
+    snprintf(command, sizeof(command), "touch %s/restored", b.folder);
+    expect(system(command) == 0);
+    is_killed(&b);
+    first = committed(&b, 0);
+    expect_str(first, committed(&b, 1));
+    if (told)
+        expect_str(first, MR_STR("x "));
+    for (int16_t epoch = mover.epoch; epoch < mover.epoch + 3; epoch++) { /* each end raised it */
+        late = mover;
+        late.epoch = epoch;
+        late.peer = given_peer(&b);
+        if (!raises)
+            expect(adds(&late, 0) != 0);
+        expect(puts_value(&late, 0, "late") != 0);
+        expect(ends(&late, true) != 0);
+    }
+    expect_str(committed(&b, 0), first);
+    late = (struct txn_peer){.raises = raises};
+    expect_int(begins(&b, &late), 0);
+    expect(late.id >= mover.id + 1000000 && late.epoch == 0); /* nobody ever had it */
+    for (int i = 0; i < 100 && b.server->restored_clearing; i++)
+        mr_loop_turn(b.loop, 1000);
+    is_killed(&b); /* it is as any other from here on */
+    late.peer = given_peer(&b);
+    if (!raises)
+        expect_int(adds(&late, 0), 0);
+    expect_int(puts_value(&late, 0, "next"), 0);
+    expect_int(ends(&late, true), 0);
+    expect(mr_str_ends(committed(&b, 0), MR_STR("next ")));
+    stops(&b);
+    forgets(t);
+    return told;
+}
+
+STORY("a log that was put back from a backup ends what was decided, and lets nobody go on")
+{
+    int told = 0;
+    for (int turns = 0; turns < 12; turns++)
+        told += is_put_back_while_ending(t, turns, turns % 4 < 2);
+    expect(told > 0 && told < 12);
 }
 
 STORY("a transaction that the coordinator forgot is aborted at the start, and its producer locked "

@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 from broker_stories import PEER, Broker, fills, stories
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType,
                                    ResourceType, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion)
 
@@ -248,6 +248,47 @@ def test_users_and_access_rules_are_in_it(tmp_path):
         assert log.admin.describe_acls(every).result(10) == [rule]
         assert log.admin.describe_user_scram_credentials(["ann"])["ann"].result(10).scram_credential_infos
         assert (log.data / "broker" / "security").stat().st_mode & 0o777 == 0o600
+    finally:
+        log.end()
+
+
+def test_producers_that_got_further_than_the_backup_are_locked_out(broker, tmp_path):
+    left, right = broker.topic(), broker.topic()
+    open_one, idle = (broker.producer(transactional_id=f"t-{uuid.uuid4().hex[:8]}") for _ in range(2))
+    for producer in (open_one, idle):
+        producer.init_transactions(20)
+    idle.begin_transaction()
+    idle.produce(left, b"kept")
+    idle.commit_transaction(20)
+    open_one.begin_transaction()
+    open_one.produce(left, b"half")
+    assert open_one.flush(20) == 0
+    backs_up(broker, tmp_path / "backup")
+    open_one.produce(right, b"the other half, which is lost")
+    assert open_one.flush(20) == 0
+    broker.kill()
+    data = tmp_path / "restored"
+    millrace("restore", "broker", tmp_path / "backup", "--data", data)
+    log = Broker(tmp_path, data)
+    log.offset, log.port, log.address = broker.offset, broker.port, broker.address     # where its clients go on
+    log.start()
+    try:
+        with pytest.raises(KafkaException) as refused:
+            open_one.commit_transaction(20)
+        assert refused.value.args[0].code() == KafkaError._FENCED
+        idle.begin_transaction()
+        idle.produce(right, b"later")
+        with pytest.raises(KafkaException):
+            idle.commit_transaction(20)
+        assert [value for _, value in records(log, left, "read_committed").values()] == [b"kept"]
+        assert not records(log, right, "read_committed")
+        again = log.producer(transactional_id="another")
+        again.init_transactions(20)
+        again.begin_transaction()
+        again.produce(right, b"again")
+        again.commit_transaction(20)
+        assert [value for _, value in records(log, right, "read_committed").values()] == [b"again"]
+        stories.wait_for(lambda: not (data / "broker" / "restored").exists())
     finally:
         log.end()
 
