@@ -53,7 +53,7 @@ mr_err broker_copy_run(struct broker_copy *copy, int64_t from, int64_t to, uint3
 
     while (from < to && err == MR_OK) {
         size_t bytes = to - from < COPY_BYTES ? (size_t)(to - from) : COPY_BYTES;
-        err = mr_read_all(copy->in, buffer, bytes, from);
+        err = mr_read_all(copy->in, buffer, bytes, copy->offset + from);
         if (err != MR_OK) {
             err = mr_fail(err, "%s: %s", copy->path, mr_why());
             break;
@@ -70,8 +70,8 @@ mr_err broker_copy_run(struct broker_copy *copy, int64_t from, int64_t to, uint3
     return err;
 }
 
-/* Whether the first `bytes` of both are the same. */
-static mr_err same_bytes(int a, int b, int64_t bytes, bool *same)
+/* Whether the first `bytes` of both are the same, `a` beginning at an offset. */
+static mr_err same_bytes(int a, int64_t offset, int b, int64_t bytes, bool *same)
 {
     uint8_t *left = mr_alloc(COPY_BYTES), *right = mr_alloc(COPY_BYTES);
     mr_err err = MR_OK;
@@ -79,7 +79,7 @@ static mr_err same_bytes(int a, int b, int64_t bytes, bool *same)
     *same = true;
     for (int64_t at = 0; at < bytes && *same && err == MR_OK;) {
         size_t part = bytes - at < COPY_BYTES ? (size_t)(bytes - at) : COPY_BYTES;
-        err = mr_read_all(a, left, part, at);
+        err = mr_read_all(a, left, part, offset + at);
         if (err == MR_OK)
             err = mr_read_all(b, right, part, at);
         *same = err == MR_OK && memcmp(left, right, part) == 0;
@@ -214,7 +214,7 @@ static mr_err is_same(const struct backup *backup, const struct broker_source_fi
     *same = (file->serial != 0 && file->serial == last->serial &&
              backup->source.run == backup->last.run) ||
             (inode && !grown && changed_ns(status) == last->changed_ns);
-    return *same ? MR_OK : same_bytes(in, kept, last->bytes, same);
+    return *same ? MR_OK : same_bytes(in, file->offset, kept, last->bytes, same);
 }
 
 /* What was added since goes behind what is there. */
@@ -288,6 +288,7 @@ static mr_err file_backup(struct backup *backup, const struct broker_source_file
     if (err != MR_OK)
         return err;
     backup->copy.path = file->from;
+    backup->copy.offset = file->offset;
     if (fstat(backup->copy.in, &status) != 0) {
         err = mr_fail(mr_err_from_errno(errno), "%s: %s", file->from, strerror(errno));
         goto out;

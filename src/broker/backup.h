@@ -46,7 +46,8 @@ bool broker_manifest_path_ok(mr_str path);
 /* ---- source.c: what is to be copied ---- */
 struct broker_source_file {
     mr_str path;      /* in a broker's folder */
-    const char *from; /* where it is read */
+    const char *from; /* where it is read, */
+    int64_t offset;   /* and from which byte on */
     int64_t bytes, serial;
     bool growing; /* it may become longer; else it never changes again */
 };
@@ -67,6 +68,7 @@ void broker_source_close(struct broker_source *source);
 struct broker_copy {
     const char *path, *path_out;      /* for sentences */
     int in, out;                      /* out -1: they are only read */
+    int64_t offset;                   /* of the first byte in `in` */
     bool streams;                     /* `out` takes them one after the other, and has no places */
     struct broker_progress *progress; /* may be NULL */
     int64_t done, all;

@@ -108,11 +108,12 @@ static mr_str listed(struct broker *b, const char *path)
     expect_ok(mr_file_read(name, 1 << 20, &list));
     text = mr_buf_as_str(&list);
     while (mr_str_split(&text, '\n', &line)) {
-        mr_str word, number, kind, bytes;
+        mr_str word, number, kind, printed, bytes;
         if (!mr_str_ends(line, mr_str_from(path)))
             continue;
         expect(mr_str_split(&line, ' ', &word) && mr_str_split(&line, ' ', &number) &&
-               mr_str_split(&line, ' ', &kind) && mr_str_split(&line, ' ', &bytes));
+               mr_str_split(&line, ' ', &kind) && mr_str_split(&line, ' ', &printed) &&
+               mr_str_split(&line, ' ', &bytes));
         snprintf(row, sizeof(row), "%.*s %.*s", MR_STR_ARG(kind), MR_STR_ARG(bytes));
     }
     mr_buf_fini(&list);

@@ -31,6 +31,8 @@ static void write_segment(const struct broker_segment *segment, struct mr_buf *o
 
 void broker_checkpoint_print(const struct broker_log *log, struct mr_buf *out)
 {
+    size_t from = out->length;
+
     mr_buf_be32(out, CHECKPOINT_MAGIC);
     mr_buf_be32(out, CHECKPOINT_FORMAT);
     mr_buf_be64(out, (uint64_t)log->start);
@@ -47,7 +49,7 @@ void broker_checkpoint_print(const struct broker_log *log, struct mr_buf *out)
         write_segment(log->segments.items[i], out);
     broker_index_write(&broker_log_active(log)->index, out);
     broker_producers_write(&log->producers, out);
-    mr_buf_be32(out, mr_crc32c(0, out->data, out->length));
+    mr_buf_be32(out, mr_crc32c(0, out->data + from, out->length - from));
 }
 
 struct checkpoint_job {

@@ -216,7 +216,7 @@ void broker_upkeep_idle(struct broker_log *log, int64_t before_us);
 /* Syncs the log and leaves what is known of it beside the segments; nothing when that is so already,
  * or under way. */
 void broker_checkpoint_begin(struct broker_log *log);
-/* What the checkpoint would say now; it holds once the log is written up to its present end. */
+/* Adds what the checkpoint would say now; it holds once the log is written up to its present end. */
 void broker_checkpoint_print(const struct broker_log *log, struct mr_buf *out);
 /* Reads the folder: checkpoint, then the batches behind it. A tail torn by a crash is cut off. Without
  * a checkpoint everything is read. `clean`: the broker was stopped in order.

@@ -27,9 +27,10 @@ enum {
 
 enum state { STATE_HOLD, STATE_WRITE, STATE_LINK, STATE_READY, STATE_REMOVE };
 struct piece {
-    mr_str path;    /* in the broker's folder */
-    mr_str content; /* as of the cut; data NULL: the file is given a second name */
+    mr_str path; /* in the broker's folder */
     int64_t bytes, serial;
+    int64_t
+        printed; /* where it lies in what was printed at the cut; -1: the file gets a second name */
     bool growing, optional, missing;
 };
 struct written_wait {
@@ -45,6 +46,7 @@ struct broker_snapshot {
     struct mr_timer look;
     struct mr_arena arena; /* of the pieces */
     MR_ARRAY(struct piece) pieces;
+    struct mr_buf printed;
     MR_ARRAY(struct written_wait *) waits;
     size_t waiting;
     bool again; /* a partition of the cut has gone */
@@ -78,6 +80,7 @@ static void snapshot_free(struct broker_snapshot *snapshot)
     waits_free(snapshot);
     mr_array_fini(&snapshot->waits);
     mr_array_fini(&snapshot->pieces);
+    mr_buf_fini(&snapshot->printed);
     mr_arena_fini(&snapshot->arena);
     mr_free(snapshot);
     if (next != NULL)
@@ -203,13 +206,17 @@ static mr_err pieces_link(struct broker_snapshot *snapshot)
     for (size_t i = 0; i < snapshot->pieces.count && err == MR_OK; i++) {
         struct piece *piece = &snapshot->pieces.items[i];
         snprintf(name, sizeof(name), "%s/%zu", snapshot->folder, i);
-        err = piece->content.data == NULL ? piece_link(snapshot, piece, name)
-                                          : content_write(name, piece->content);
+        if (piece->printed < 0)
+            err = piece_link(snapshot, piece, name);
         if (err == MR_OK && !piece->missing)
-            mr_buf_printf(&list, "file %zu %s %lld %lld %.*s\n", i,
-                          piece->growing ? "growing" : "whole", (long long)piece->bytes,
-                          (long long)piece->serial, MR_STR_ARG(piece->path));
+            mr_buf_printf(&list, "file %zu %s %lld %lld %lld %.*s\n", i,
+                          piece->growing ? "growing" : "whole", (long long)piece->printed,
+                          (long long)piece->bytes, (long long)piece->serial,
+                          MR_STR_ARG(piece->path));
     }
+    snprintf(name, sizeof(name), "%s/printed", snapshot->folder);
+    if (err == MR_OK)
+        err = content_write(name, mr_buf_as_str(&snapshot->printed));
     mr_buf_cstr(&list, "end\n");
     snprintf(name, sizeof(name), "%s/list", snapshot->folder);
     if (err == MR_OK)
@@ -249,28 +256,28 @@ static void link_done(struct mr_job *job)
 static struct piece *piece_add(struct broker_snapshot *snapshot, mr_str path)
 {
     struct piece *piece = mr_array_add(&snapshot->pieces);
-    *piece = (struct piece){.path = path};
+    *piece = (struct piece){.path = path, .printed = -1};
     return piece;
 }
 
-static void piece_print(struct broker_snapshot *snapshot, mr_str path, struct mr_buf *content)
+/* What was printed behind `from` is the file. */
+static void piece_printed(struct broker_snapshot *snapshot, mr_str path, size_t from)
 {
     struct piece *piece = piece_add(snapshot, path);
 
-    piece->content = mr_arena_str(&snapshot->arena, mr_buf_as_str(content));
-    piece->bytes = (int64_t)content->length;
-    mr_buf_clear(content);
+    piece->printed = (int64_t)from;
+    piece->bytes = (int64_t)(snapshot->printed.length - from);
 }
 
-static void log_cut(struct broker_snapshot *snapshot, const struct broker_log *log,
-                    struct mr_buf *content)
+static void log_cut(struct broker_snapshot *snapshot, const struct broker_log *log)
 {
     struct mr_arena *arena = &snapshot->arena;
+    size_t from = snapshot->printed.length;
 
     if (log->end == 0 && log->segments.count == 1)
         return; /* nothing was ever appended */
-    broker_checkpoint_print(log, content);
-    piece_print(snapshot, mr_arena_printf(arena, "topics/%s/checkpoint", log->name), content);
+    broker_checkpoint_print(log, &snapshot->printed);
+    piece_printed(snapshot, mr_arena_printf(arena, "topics/%s/checkpoint", log->name), from);
     for (size_t i = 0; i < log->segments.count; i++) {
         struct broker_segment *segment = log->segments.items[i];
         const struct broker_segment_facts *facts = &segment->facts;
@@ -361,7 +368,7 @@ static void wait_add(struct broker_snapshot *snapshot, struct broker_log *log)
     broker_log_wait_written(log, &written->wait, log->end);
 }
 
-static mr_err logs_cut(struct broker_snapshot *snapshot, struct mr_buf *content)
+static mr_err logs_cut(struct broker_snapshot *snapshot)
 {
     struct broker_topics *topics = &snapshot->owner->server->topics;
     struct mr_map_entry *entry;
@@ -373,7 +380,7 @@ static mr_err logs_cut(struct broker_snapshot *snapshot, struct mr_buf *content)
             mr_err err = broker_log_state(log);
             if (err != MR_OK)
                 return err;
-            log_cut(snapshot, log, content);
+            log_cut(snapshot, log);
             if (log->written < log->end)
                 wait_add(snapshot, log);
         }
@@ -384,21 +391,22 @@ static mr_err logs_cut(struct broker_snapshot *snapshot, struct mr_buf *content)
 static void cut(struct broker_snapshot *snapshot)
 {
     struct broker_server *server = snapshot->owner->server;
-    struct mr_buf content = {0};
+    size_t from;
     mr_err err;
 
     snapshot->state = STATE_WRITE;
     snapshot->again = false;
     snapshot->pieces.count = 0;
     mr_arena_reset(&snapshot->arena);
-    broker_topics_print(&server->topics, &content);
-    piece_print(snapshot, MR_STR("catalog"), &content);
-    broker_security_print(&server->security, &content);
-    if (content.length > 0)
-        piece_print(snapshot, MR_STR("security"), &content);
+    mr_buf_clear(&snapshot->printed);
+    broker_topics_print(&server->topics, &snapshot->printed);
+    piece_printed(snapshot, MR_STR("catalog"), 0);
+    from = snapshot->printed.length;
+    broker_security_print(&server->security, &snapshot->printed);
+    if (snapshot->printed.length > from)
+        piece_printed(snapshot, MR_STR("security"), from);
     snapshot->waiting = 1; /* so that nothing ends before all is noted */
-    err = logs_cut(snapshot, &content);
-    mr_buf_fini(&content);
+    err = logs_cut(snapshot);
     if (err != MR_OK) {
         snapshot->err = err;
         snprintf(snapshot->why, sizeof(snapshot->why), "%s", mr_why());
@@ -442,6 +450,11 @@ static void next_refuse(struct mr_timer *timer)
     struct broker_snapshots *snapshots = mr_container(timer, struct broker_snapshots, patience);
     struct net_conn *conn = snapshots->next;
 
+    if (snapshots->current->state ==
+        STATE_REMOVE) { /* it is on its way out, however many files it had */
+        mr_timer_start(snapshots->server->loop, timer, PATIENCE_US);
+        return;
+    }
     snapshots->next = NULL;
     answer_error(conn, "another backup of this log is being made");
 }

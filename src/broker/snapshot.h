@@ -3,7 +3,8 @@
  *
  *   "snapshot 1"  ->  "ready", or "error" and a sentence
  *
- * The folder `snapshot` beside it then has numbered files, and the file `list` that tells what they are. Thread: the loop's. */
+ * The folder `snapshot` beside it then has numbered files (second names of segments and indexes), the file `printed`
+ * (all that was printed: catalog, checkpoints ...), and the file `list` that tells what they are.  Thread: the loop's. */
 #ifndef BROKER_SNAPSHOT_H
 #define BROKER_SNAPSHOT_H
 

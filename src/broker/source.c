@@ -105,9 +105,9 @@ static mr_err ask(struct broker_source *source, const char *folder)
 
 static bool list_row(struct broker_source *source, const char *moment, mr_str line)
 {
-    mr_str word, number, kind, bytes, serial;
+    mr_str word, number, kind, printed, bytes, serial;
     struct broker_source_file *file;
-    int64_t length, made;
+    int64_t length, made, offset;
 
     if (!mr_str_split(&line, ' ', &word))
         return false;
@@ -121,12 +121,17 @@ static bool list_row(struct broker_source *source, const char *moment, mr_str li
         return source->run != 0;
     }
     if (!mr_str_equal(word, MR_STR("file")) || !mr_str_split(&line, ' ', &number) ||
-        !mr_str_split(&line, ' ', &kind) || !mr_str_split(&line, ' ', &bytes) ||
-        !mr_str_split(&line, ' ', &serial) || mr_str_to_i64(bytes, &length) != MR_OK ||
-        length < 0 || mr_str_to_i64(serial, &made) != MR_OK || !broker_manifest_path_ok(line))
+        !mr_str_split(&line, ' ', &kind) || !mr_str_split(&line, ' ', &printed) ||
+        !mr_str_split(&line, ' ', &bytes) || !mr_str_split(&line, ' ', &serial) ||
+        mr_str_to_i64(bytes, &length) != MR_OK || length < 0 ||
+        mr_str_to_i64(serial, &made) != MR_OK || mr_str_to_i64(printed, &offset) != MR_OK ||
+        !broker_manifest_path_ok(line))
         return false;
     file = file_add(source, line,
-                    mr_arena_printf(&source->arena, "%s/%.*s", moment, MR_STR_ARG(number)).data);
+                    mr_arena_printf(&source->arena, "%s/%.*s", moment,
+                                    MR_STR_ARG(offset < 0 ? number : MR_STR("printed")))
+                        .data);
+    file->offset = offset < 0 ? 0 : offset;
     file->bytes = length;
     file->serial = made;
     file->growing = mr_str_equal(kind, MR_STR("growing"));

@@ -57,6 +57,7 @@ static mr_err put_file(struct tar *tar, const struct broker_source_file *file,
     mr_err err;
 
     tar->copy->path = file->from;
+    tar->copy->offset = file->offset;
     tar->copy->in = open(file->from, O_RDONLY | O_CLOEXEC);
     if (tar->copy->in < 0)
         return mr_fail(mr_err_from_errno(errno), "%s: %s", file->from, strerror(errno));

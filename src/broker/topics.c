@@ -154,6 +154,7 @@ static void print_topic(const struct broker_topic *topic, struct mr_buf *out)
 void broker_topics_print(const struct broker_topics *topics, struct mr_buf *out)
 {
     struct mr_map_entry *entry;
+    size_t from = out->length;
 
     mr_buf_printf(out, "millrace-broker %d\ncluster %s\nproducer-id %lld\n", CATALOG_FORMAT,
                   topics->cluster_id, (long long)topics->producer_id_end);
@@ -161,7 +162,7 @@ void broker_topics_print(const struct broker_topics *topics, struct mr_buf *out)
         print_topic(entry->value, out);
     for (size_t i = 0; i < topics->deleting.count; i++)
         print_topic(topics->deleting.items[i], out);
-    mr_buf_printf(out, "end %08x\n", mr_crc32c(0, out->data, out->length));
+    mr_buf_printf(out, "end %08x\n", mr_crc32c(0, out->data + from, out->length - from));
 }
 
 struct catalog_job {

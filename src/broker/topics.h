@@ -84,7 +84,7 @@ void broker_topics_delete(struct broker_topics *topics, struct broker_topic *top
                           struct broker_catalog_wait *wait);
 /* Writes the catalog after a change of settings or ids; `wait` may be NULL. */
 void broker_topics_save(struct broker_topics *topics, struct broker_catalog_wait *wait);
-/* The catalog as it is now. */
+/* Adds the catalog as it is now. */
 void broker_topics_print(const struct broker_topics *topics, struct mr_buf *out);
 bool broker_topics_is_internal(mr_str name);
 /* A producer id that nobody ever had; -1: not now, ask again. */
