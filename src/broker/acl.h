@@ -50,6 +50,9 @@ bool broker_acl_allows_any(struct broker_acls *acls, const char *principal, cons
 /* rights.c: rights of a request's client. */
 bool broker_rights_allow(const struct broker_request *request, int8_t operation, int8_t resource,
                          mr_str name);
+/* Tells of a lack of right (broker_server_refused) and gives its code. */
+int16_t broker_rights_refuse(const struct broker_request *request, int8_t operation,
+                             int8_t resource, mr_str name);
 /* Whether a topic may be made and told of. */
 bool broker_rights_may_make(const struct broker_request *request, mr_str topic);
 /* Before the handler: takes out of the request what its client may not do. False: it is answered. */

@@ -52,6 +52,11 @@ uint16_t broker_server_port(const struct broker_server *server);
 bool broker_server_ready(const struct broker_server *server);
 /* Runs `task` once the server is ready, at once when it is already. Thread: the loop's. */
 void broker_server_when_ready(struct broker_server *server, struct mr_task *task);
+/* What there is of topics, partitions and groups at this moment, in Prometheus' text format, by the names
+ * that dashboards for Kafka know; nothing until the server is ready. Thread: the loop's. */
+void broker_metrics_print(const struct broker_server *server, struct mr_buf *out);
+/* Their names, labels and meanings, as rows of a table. Thread: any. */
+void broker_metrics_docs(struct mr_buf *out);
 /* Drops the connections, writes and syncs what is appended, leaves checkpoints behind, frees the
  * server, then runs `done`. Thread: the loop's; loop and disk must go on until `done`. */
 void broker_server_close(struct broker_server *server, struct mr_task *done);

@@ -80,7 +80,8 @@ static int16_t part_look(struct fetch_part *part)
     if (part->topic.data == NULL)
         return KAFKA_ERROR_UNKNOWN_TOPIC_ID;
     if (!broker_rights_allow(part->fetch->request, KAFKA_ACL_OP_READ, KAFKA_ACL_TOPIC, part->topic))
-        return KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED;
+        return broker_rights_refuse(part->fetch->request, KAFKA_ACL_OP_READ, KAFKA_ACL_TOPIC,
+                                    part->topic);
     code = broker_server_partition(server, part->topic, part->asked->partition, &partition);
     if (code != KAFKA_ERROR_NONE)
         return code;

@@ -35,6 +35,7 @@ static int16_t part_refuse(struct broker_request *request,
                            const char *why)
 {
     answer->error_message = broker_server_text(request, why);
+    broker_server_refused(request, code, mr_str_from(why));
     return code;
 }
 

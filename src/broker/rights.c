@@ -108,6 +108,19 @@ bool broker_rights_allow(const struct broker_request *request, int8_t operation,
                                              operation, resource, name);
 }
 
+int16_t broker_rights_refuse(const struct broker_request *request, int8_t operation,
+                             int8_t resource, mr_str name)
+{
+    struct mr_buf why = {0};
+
+    mr_buf_printf(&why, "no right to %s %s %.*s",
+                  kafka_acl_word(KAFKA_ACL_KIND_OPERATION, operation),
+                  kafka_acl_word(KAFKA_ACL_KIND_RESOURCE, resource), MR_STR_ARG(name));
+    broker_server_refused(request, code_of(resource), mr_buf_as_str(&why));
+    mr_buf_fini(&why);
+    return code_of(resource);
+}
+
 static bool cluster_allows(const struct broker_request *request, int8_t operation)
 {
     return broker_rights_allow(request, operation, KAFKA_ACL_CLUSTER, KAFKA_ACL_CLUSTER_NAME);
@@ -205,16 +218,24 @@ static int8_t resource_by_type(const struct broker_request *request, const struc
                                            : KAFKA_ACL_CLUSTER;
 }
 
-static int16_t row_look(const struct broker_request *request, const struct rows_right *right,
-                        const void *row)
+/* What a row is about. */
+static int8_t resource_of(const struct broker_request *request, const struct rows_right *right,
+                          const void *row, mr_str *name)
 {
     int8_t resource = right->resource;
-    mr_str name = name_of(request, right, row);
 
     if (resource == KAFKA_ACL_BY_TYPE)
         resource = resource_by_type(request, right, row);
-    if (resource == KAFKA_ACL_CLUSTER)
-        name = KAFKA_ACL_CLUSTER_NAME;
+    *name = resource == KAFKA_ACL_CLUSTER ? KAFKA_ACL_CLUSTER_NAME : name_of(request, right, row);
+    return resource;
+}
+
+static int16_t row_look(const struct broker_request *request, const struct rows_right *right,
+                        const void *row)
+{
+    mr_str name;
+    int8_t resource = resource_of(request, right, row, &name);
+
     if (name.data == NULL || broker_rights_allow(request, right->operation, resource, name) ||
         (request->api->key == KAFKA_API_create_topics &&
          cluster_allows(request, KAFKA_ACL_OP_CREATE)) ||
@@ -222,6 +243,15 @@ static int16_t row_look(const struct broker_request *request, const struct rows_
          cluster_allows(request, KAFKA_ACL_OP_CLUSTER_ACTION)))
         return KAFKA_ERROR_NONE;
     return code_of(resource);
+}
+
+static void row_told(const struct broker_request *request, const struct rows_right *right,
+                     const void *row)
+{
+    mr_str name;
+    int8_t resource = resource_of(request, right, row, &name);
+
+    broker_rights_refuse(request, right->operation, resource, name);
 }
 
 /* Takes refused rows out; `all`: this code for every row. A transaction takes all partitions or none. */
@@ -242,6 +272,8 @@ static void rows_filter(struct broker_request *request, const struct rows_right 
     for (int32_t i = 0; i < rows->count; i++) {
         const char *row = (char *)rows->items + (size_t)i * bytes;
         int16_t code = all != 0 ? all : row_look(request, right, row);
+        if (code != 0 && all == 0)
+            row_told(request, right, row);
         if (code == 0 && request->api->key == KAFKA_API_add_partitions_to_txn)
             code = KAFKA_ERROR_OPERATION_NOT_ATTEMPTED;
         if (code != 0)
@@ -411,7 +443,8 @@ static int16_t init_producer_id_look(const struct broker_request *request)
         broker_acl_allows_any(&request->server->security.acls, conn->login.principal,
                               conn->peer.host, KAFKA_ACL_OP_WRITE, KAFKA_ACL_TOPIC))
         return KAFKA_ERROR_NONE;
-    return KAFKA_ERROR_CLUSTER_AUTHORIZATION_FAILED;
+    return broker_rights_refuse(request, KAFKA_ACL_OP_IDEMPOTENT_WRITE, KAFKA_ACL_CLUSTER,
+                                KAFKA_ACL_CLUSTER_NAME);
 }
 
 static int16_t heartbeat_look(const struct broker_request *request)
@@ -420,7 +453,8 @@ static int16_t heartbeat_look(const struct broker_request *request)
 
     for (int32_t i = 0; i < in->subscribed_topic_names.count; i++)
         if (!topic_allows(request, KAFKA_ACL_OP_DESCRIBE, in->subscribed_topic_names.items[i]))
-            return KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED;
+            return broker_rights_refuse(request, KAFKA_ACL_OP_DESCRIBE, KAFKA_ACL_TOPIC,
+                                        in->subscribed_topic_names.items[i]);
     return KAFKA_ERROR_NONE;
 }
 
@@ -429,8 +463,9 @@ static int16_t coordinator_look(const struct broker_request *request, mr_str key
     const struct kafka_find_coordinator_request *in = request->in;
     int8_t resource = in->key_type == 1 ? KAFKA_ACL_TRANSACTIONAL_ID : KAFKA_ACL_GROUP;
 
-    return broker_rights_allow(request, KAFKA_ACL_OP_DESCRIBE, resource, key) ? 0
-                                                                              : code_of(resource);
+    return broker_rights_allow(request, KAFKA_ACL_OP_DESCRIBE, resource, key)
+               ? KAFKA_ERROR_NONE
+               : broker_rights_refuse(request, KAFKA_ACL_OP_DESCRIBE, resource, key);
 }
 
 static int16_t offset_fetch_look(const struct broker_request *request)
@@ -440,7 +475,7 @@ static int16_t offset_fetch_look(const struct broker_request *request)
     if (request->header.request_api_version >= 8 ||
         broker_rights_allow(request, KAFKA_ACL_OP_DESCRIBE, KAFKA_ACL_GROUP, in->group_id))
         return KAFKA_ERROR_NONE;
-    return KAFKA_ERROR_GROUP_AUTHORIZATION_FAILED;
+    return broker_rights_refuse(request, KAFKA_ACL_OP_DESCRIBE, KAFKA_ACL_GROUP, in->group_id);
 }
 
 /* Newer versions are for brokers, which ask for many at once. */
@@ -451,11 +486,13 @@ static int16_t add_partitions_look(const struct broker_request *request)
     if (request->header.request_api_version >= 4)
         return cluster_allows(request, KAFKA_ACL_OP_CLUSTER_ACTION)
                    ? KAFKA_ERROR_NONE
-                   : KAFKA_ERROR_CLUSTER_AUTHORIZATION_FAILED;
+                   : broker_rights_refuse(request, KAFKA_ACL_OP_CLUSTER_ACTION, KAFKA_ACL_CLUSTER,
+                                          KAFKA_ACL_CLUSTER_NAME);
     return broker_rights_allow(request, KAFKA_ACL_OP_WRITE, KAFKA_ACL_TRANSACTIONAL_ID,
                                in->transactional_id)
                ? KAFKA_ERROR_NONE
-               : KAFKA_ERROR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+               : broker_rights_refuse(request, KAFKA_ACL_OP_WRITE, KAFKA_ACL_TRANSACTIONAL_ID,
+                                      in->transactional_id);
 }
 
 static int16_t special_look(const struct broker_request *request)
@@ -491,7 +528,7 @@ static int16_t whole_look(const struct broker_request *request)
             !broker_rights_allow(request, right->operation, right->resource, name) &&
             !(right->api == KAFKA_API_write_txn_markers &&
               cluster_allows(request, KAFKA_ACL_OP_ALTER)))
-            return code_of(right->resource);
+            return broker_rights_refuse(request, right->operation, right->resource, name);
     }
     return special_look(request);
 }

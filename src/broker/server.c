@@ -15,6 +15,7 @@
 
 enum {
     HOLD_US = 1000 * 1000,
+    REFUSED_WHILE_US = 10 * 1000 * 1000,
     CLOSE_POLL_US = 500,
     SPARE_REQUESTS = 64,
     SPARE_ARENA_BYTES = 64 << 10,
@@ -151,6 +152,27 @@ static void conn_flush(struct broker_conn *conn)
     conn_relieve(conn);
 }
 
+/* By the names that the protocol has for them: ListOffsets. */
+static void request_count(const struct broker_request *request)
+{
+    struct mr_counter **counter = &request->server->requests[request->api->key];
+
+    if (*counter == NULL) {
+        struct mr_buf label = {0};
+        bool begins = true;
+        mr_buf_cstr(&label, "request=\"");
+        for (const char *name = request->api->name; *name != '\0'; name++) {
+            if (*name != '_')
+                mr_buf_u8(&label, (uint8_t)(begins ? *name - 'a' + 'A' : *name));
+            begins = *name == '_';
+        }
+        mr_buf_u8(&label, '"');
+        *counter = mr_counter_get(MR_METRIC_BROKER_REQUESTS, mr_buf_as_str(&label));
+        mr_buf_fini(&label);
+    }
+    mr_counter_add(*counter, 1);
+}
+
 void broker_server_answer(struct broker_request *request)
 {
     mr_assert(!request->answered);
@@ -158,7 +180,7 @@ void broker_server_answer(struct broker_request *request)
     broker_sight_answer(request);
     request->answered = true;
     request->abandon = NULL;
-    mr_counter_add(request->server->storage.requests, 1);
+    request_count(request);
     if (request->conn == NULL)
         request_free(request);
     else
@@ -179,6 +201,45 @@ static mr_err refuse(struct broker_conn *conn, const struct broker_request *requ
     mr_counter_add(conn->server->storage.errors, 1);
     return mr_fail(MR_CORRUPT, "client %s:%u \"%.*s\": %s", conn->peer.host, conn->peer.port,
                    MR_STR_ARG(request->header.client_id), why);
+}
+
+static void refused_count(int16_t code)
+{
+    char label[80];
+
+    snprintf(label, sizeof(label), "error=\"%s\"", kafka_error_name(code));
+    mr_counter_add(mr_counter_get(MR_METRIC_BROKER_REFUSED, mr_str_from(label)), 1);
+}
+
+void broker_server_refused(const struct broker_request *request, int16_t code, mr_str why)
+{
+    struct broker_server *server = request->server;
+    int64_t now = mr_loop_now_us(server->loop);
+    struct mr_buf line = {0};
+
+    refused_count(code);
+    if (now >= server->refused_us + REFUSED_WHILE_US) {
+        if (server->refused_more > 0)
+            mr_log(MR_LOG_WARN, "broker", "refused: %zu more were not logged",
+                   server->refused_more);
+        server->refused_us = now;
+        server->refused_told = server->refused_more = 0;
+    }
+    if (request->conn == NULL || server->refused_told >= MR_LIMIT_BROKER_REFUSED_LINES) {
+        server->refused_more++;
+        return;
+    }
+    server->refused_told++;
+    mr_buf_printf(&line, "refused: client=%s:%u id=", request->conn->peer.host,
+                  request->conn->peer.port);
+    mr_buf_json(&line, request->header.client_id);
+    mr_buf_cstr(&line, " principal=");
+    mr_buf_json(&line, mr_str_from(request->conn->login.principal));
+    mr_buf_printf(&line, " request=%s version=%d error=%s reason=", request->api->name,
+                  request->header.request_api_version, kafka_error_name(code));
+    mr_buf_json(&line, why);
+    mr_log(MR_LOG_WARN, "broker", "%.*s", MR_STR_ARG(mr_buf_as_str(&line)));
+    mr_buf_fini(&line);
 }
 
 static void request_run(struct broker_request *request)

@@ -64,6 +64,10 @@ struct broker_server {
     char advertise_host[256]; /* empty: that of the connection */
     uint16_t advertise_port;
     size_t conn_count;
+    struct mr_counter
+        *requests[KAFKA_API_KEY_MAX + 1]; /* answered ones, by API; made on first use */
+    int64_t refused_us; /* the present time in which so many refusals are logged began */
+    size_t refused_told, refused_more;
     struct broker_request *held, **held_last; /* came before the server was ready */
     struct mr_timer held_timer;
     struct mr_task *ready_tasks;
@@ -80,6 +84,9 @@ struct broker_server {
 void broker_server_answer(struct broker_request *request);
 /* Nothing is sent (acks=0). */
 void broker_server_answer_nothing(struct broker_request *request);
+/* Logs and counts that (a part of) a request is refused with this code: who asked what, and why. So many
+ * a while and no more: who asks in vain all the time must not fill the disk. */
+void broker_server_refused(const struct broker_request *request, int16_t code, mr_str why);
 /* The partition, or an error code. */
 int16_t broker_server_partition(struct broker_server *server, mr_str topic, int32_t index,
                                 struct broker_partition **out);

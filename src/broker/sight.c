@@ -48,6 +48,7 @@ static bool topic_sight(const struct broker_request *request,
     }
     if (asked == NULL)
         return false;
+    broker_rights_refuse(request, KAFKA_ACL_OP_DESCRIBE, KAFKA_ACL_TOPIC, answer->name);
     wire_reset(kafka_metadata_topic_shape(), answer);
     answer->name = asked->name;
     answer->topic_id = asked->topic_id;

@@ -309,7 +309,6 @@ void broker_storage_init(struct broker_storage *storage, struct mr_loop *loop, s
     storage->bytes_in = mr_counter_get(MR_METRIC_BROKER_BYTES_IN, MR_STR_NULL);
     storage->bytes_out = mr_counter_get(MR_METRIC_BROKER_BYTES_OUT, MR_STR_NULL);
     storage->records_in = mr_counter_get(MR_METRIC_BROKER_RECORDS_IN, MR_STR_NULL);
-    storage->requests = mr_counter_get(MR_METRIC_BROKER_REQUESTS, MR_STR_NULL);
     storage->errors = mr_counter_get(MR_METRIC_BROKER_ERRORS, MR_STR_NULL);
     storage->connections = mr_counter_get(MR_METRIC_BROKER_CONNECTIONS, MR_STR_NULL);
 }

@@ -13,7 +13,7 @@ struct broker_storage {
     bool page_cache, no_reserve, low_space, closing;
     MR_ARRAY(struct broker_log *) logs;
     size_t recent_bytes, recent_bytes_max;
-    size_t ahead_bytes; /* read ahead of readers, or about to be */
+    size_t ahead_bytes;         /* read ahead of readers, or about to be */
     struct broker_log **recent; /* whose batch comes next, oldest first: a ring */
     size_t recent_head, recent_count, recent_capacity;
     struct broker_log *dirty;
@@ -26,8 +26,7 @@ struct broker_storage {
     int removals; /* under way */
     MR_ARRAY(struct mr_job *) removals_held;
     struct mr_task *held_task; /* waits for those under way */
-    struct mr_counter *log_bytes, *bytes_in, *bytes_out, *records_in, *requests, *errors,
-        *connections;
+    struct mr_counter *log_bytes, *bytes_in, *bytes_out, *records_in, *errors, *connections;
 };
 void broker_storage_init(struct broker_storage *storage, struct mr_loop *loop, struct mr_disk *disk,
                          mr_str folder);

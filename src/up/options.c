@@ -174,16 +174,24 @@ mr_err up_options_port(const struct up_options *options, int port, bool alone, u
     return MR_OK;
 }
 
-mr_err up_options_inside(const struct up_options *options, uint16_t *out)
+static mr_err port_read(const char *text, const char *word, uint16_t *out)
 {
     int64_t number = 0;
-    if (options->inside_port != NULL &&
-        (mr_str_to_i64(mr_str_from(options->inside_port), &number) != MR_OK || number < 1 ||
-         number > 65535))
-        return mr_fail(MR_INVALID, "--inside-port %s: expected a number from 1 to 65535",
-                       options->inside_port);
+    if (text != NULL &&
+        (mr_str_to_i64(mr_str_from(text), &number) != MR_OK || number < 1 || number > 65535))
+        return mr_fail(MR_INVALID, "%s %s: expected a number from 1 to 65535", word, text);
     *out = (uint16_t)number;
     return MR_OK;
+}
+
+mr_err up_options_inside(const struct up_options *options, uint16_t *out)
+{
+    return port_read(options->inside_port, "--inside-port", out);
+}
+
+mr_err up_options_metrics(const struct up_options *options, uint16_t *out)
+{
+    return port_read(options->metrics_port, "--metrics-port", out);
 }
 
 mr_err up_options_host(const struct up_options *options, bool guarded, const char **out)

@@ -31,8 +31,9 @@ struct up_options {
 int up_options_read(const char *command, int argc, char **argv, struct up_options *out);
 /* `port` moved by --port-offset; `--port` when `alone`. MR_INVALID when the result is no port. */
 mr_err up_options_port(const struct up_options *options, int port, bool alone, uint16_t *out);
-/* --inside-port; 0 when it is not given. */
+/* --inside-port and --metrics-port; 0 when it is not given. */
 mr_err up_options_inside(const struct up_options *options, uint16_t *out);
+mr_err up_options_metrics(const struct up_options *options, uint16_t *out);
 /* The address to listen on. MR_DENIED: beyond this machine without --insecure, and not `guarded` by
  * authentication. */
 mr_err up_options_host(const struct up_options *options, bool guarded, const char **out);

@@ -1,6 +1,7 @@
 /* up/part.c: one embedded server alone, and the commands that only print. */
 #include "broker/broker.h"
 #include "engine/engine.h"
+#include "net/http.h"
 #include "pipeline/pipeline.h"
 #include "randomuser/randomuser.h"
 #include "registry/registry.h"
@@ -28,6 +29,7 @@ struct part {
     struct mr_task closed;
     bool closing;
     void (*close)(struct part *part);
+    struct net_http *metrics; /* the broker's; NULL: not wished */
     union {
         struct broker_server *broker;
         struct registry_server *registry;
@@ -107,8 +109,43 @@ static int part_run(struct part *part, mr_err err, uint16_t port)
     return 0;
 }
 
+static void metrics_request(struct net_http_exchange *exchange,
+                            const struct net_http_request *request)
+{
+    struct part *part = net_http_context(exchange);
+    struct mr_buf out = {0};
+
+    if (request->segment_count != 1 || !mr_str_equal(request->segments[0], MR_STR("metrics"))) {
+        net_http_respond(exchange, 404, "text/plain; charset=utf-8", MR_STR("see /metrics\n"));
+        return;
+    }
+    mr_counter_print(&out);
+    broker_metrics_print(part->broker, &out);
+    net_http_respond(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
+                     mr_buf_as_str(&out));
+    mr_buf_fini(&out);
+}
+
+static void metrics_cancelled(struct net_http_exchange *exchange)
+{
+    (void)exchange; /* each is answered in its call */
+}
+
+static mr_err metrics_listen(struct part *part)
+{
+    static const struct net_http_handler handler = {.request = metrics_request,
+                                                    .cancelled = metrics_cancelled};
+    uint16_t port;
+    mr_err err = up_options_metrics(&part->options, &port);
+
+    if (err != MR_OK || port == 0)
+        return err;
+    return net_http_listen(part->loop, "127.0.0.1", port, 0, &handler, part, &part->metrics);
+}
+
 static void broker_close(struct part *part)
 {
+    net_http_close(part->metrics);
     broker_server_close(part->broker, &part->closed);
 }
 
@@ -130,6 +167,8 @@ int up_command_broker(int argc, char **argv)
     mr_err err = up_options_inside(&part->options, &options.inside_port);
     if (err == MR_OK)
         err = broker_server_open(part->loop, part->disk, &options, &part->broker);
+    if (err == MR_OK)
+        err = metrics_listen(part);
     return part_run(part, err, err == MR_OK ? broker_server_port(part->broker) : 0);
 }
 
@@ -249,7 +288,8 @@ static void print_metrics(struct mr_buf *out)
 #include "base/metrics.def"
     };
     mr_buf_cstr(out, "# Metrics\n\nPrinted by `millrace docs metrics`; served on `/metrics` of the "
-                     "console's port.\n\n| name | kind | what it counts |\n|---|---|---|\n");
+                     "console's port, and of `millrace broker --metrics-port`.\n\n| name | kind | "
+                     "what it counts |\n|---|---|---|\n");
     for (size_t i = 0; i < mr_count_of(rows); i++)
         mr_buf_printf(out, "| `%s` | %s | %s |\n", rows[i].name, rows[i].kind, rows[i].help);
     mr_buf_cstr(
@@ -257,6 +297,11 @@ static void print_metrics(struct mr_buf *out)
              "| name | is |\n|---|---|\n");
     for (size_t i = 0; i < mr_count_of(aliases); i++)
         mr_buf_printf(out, "| `%s` | `%s` |\n", aliases[i].name, rows[aliases[i].metric].name);
+    mr_buf_cstr(
+        out, "\nThe log's topics, partitions and groups at the moment of asking, by the names of "
+             "Kafka's JMX exporter and of kafka-exporter:\n\n| name | labels | what it is "
+             "|\n|---|---|---|\n");
+    broker_metrics_docs(out);
 }
 
 static void print_limits(struct mr_buf *out)

@@ -13,13 +13,50 @@ static void health(struct up *up, struct net_http_exchange *exchange)
     mr_buf_fini(&reasons);
 }
 
-static void metrics(struct net_http_exchange *exchange)
+/* A question for metrics goes by the log's loop, which alone knows its topics and groups, and back. */
+struct scrape {
+    struct mr_task task;
+    struct up *up;
+    struct net_http_exchange *exchange; /* NULL: its client has gone */
+    struct mr_buf text;
+};
+
+static void scrape_end(struct mr_task *task)
 {
-    struct mr_buf out = {0};
-    mr_counter_print(&out);
-    net_http_respond(exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
-                     mr_buf_as_str(&out));
-    mr_buf_fini(&out);
+    struct scrape *scrape = mr_container(task, struct scrape, task);
+    if (scrape->exchange != NULL)
+        net_http_respond(scrape->exchange, 200, "text/plain; version=0.0.4; charset=utf-8",
+                         mr_buf_as_str(&scrape->text));
+    mr_buf_fini(&scrape->text);
+    mr_free(scrape);
+}
+
+static void scrape_log(struct mr_task *task) /* on the log's loop */
+{
+    struct scrape *scrape = mr_container(task, struct scrape, task);
+    broker_metrics_print(scrape->up->broker, &scrape->text);
+    scrape->task.run = scrape_end;
+    mr_loop_post(scrape->up->work, &scrape->task);
+}
+
+static void metrics(struct up *up, struct net_http_exchange *exchange)
+{
+    struct scrape *scrape = mr_new(struct scrape);
+    scrape->up = up;
+    scrape->exchange = exchange;
+    mr_counter_print(&scrape->text);
+    if (up->broker == NULL || up->stopping != 0) {
+        scrape_end(&scrape->task);
+        return;
+    }
+    net_http_exchange_set(exchange, scrape);
+    scrape->task.run = scrape_log;
+    mr_loop_post(up->log, &scrape->task);
+}
+
+static bool is_metrics(const struct net_http_request *request)
+{
+    return request->segment_count == 1 && mr_str_equal(request->segments[0], MR_STR("metrics"));
 }
 
 static void status(struct up *up, struct net_http_exchange *exchange)
@@ -49,8 +86,8 @@ static void on_request(struct net_http_exchange *exchange, const struct net_http
     bool one = request->segment_count == 1;
     if (one && mr_str_equal(request->segments[0], MR_STR("health")))
         health(up, exchange);
-    else if (one && mr_str_equal(request->segments[0], MR_STR("metrics")))
-        metrics(exchange);
+    else if (is_metrics(request))
+        metrics(up, exchange);
     else if (one && mr_str_equal(request->segments[0], MR_STR("status.json")))
         status(up, exchange);
     else if (one && mr_str_equal(request->segments[0], MR_STR("status.txt")))
@@ -66,7 +103,11 @@ static void on_request(struct net_http_exchange *exchange, const struct net_http
 static void on_cancelled(struct net_http_exchange *exchange)
 {
     struct up *up = net_http_context(exchange);
-    console_cancelled(up->console, exchange);
+    struct scrape *scrape = net_http_exchange_get(exchange);
+    if (!is_metrics(net_http_request_of(exchange)))
+        console_cancelled(up->console, exchange);
+    else if (scrape != NULL)
+        scrape->exchange = NULL;
 }
 
 mr_err up_web_open(struct up *up)

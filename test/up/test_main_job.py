@@ -234,6 +234,10 @@ def test_health_metrics_and_state(users):
     ours, theirs = (float(re.search(rf"^{name} (\d+)$", metrics, re.M)[1]) for name in
                     ("millrace_broker_records_in_total", "kafka_server_brokertopicmetrics_messagesin_total"))
     assert 0 < ours <= theirs, "the log's numbers under Kafka's names"
+    assert re.search(r'^kafka_log_log_logendoffset{topic="users_created",partition="0"} \d+$', metrics, re.M)
+    assert re.search(r'^kafka_consumergroup_lag{consumergroup="millrace.users_created",topic="users_raw",partition="0"} \d+$',
+                     metrics, re.M)
+    assert re.search(r'^kafka_network_requestmetrics_requests_total{request="Produce"} \d+$', metrics, re.M)
     for name in ("millrace_step_records_total", "millrace_capture_events_total", "millrace_stream_records_out_total"):
         assert re.search(rf"^{name}{{.*}} \d+$", metrics, re.M), name
     nodes = {node["id"]: node for node in users.status()["pipelines"][0]["nodes"]}
