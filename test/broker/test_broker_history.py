@@ -6,6 +6,7 @@ N kills of the log instead of some seconds.
 """
 import os
 import random
+import shutil
 import subprocess
 
 import pytest
@@ -110,13 +111,37 @@ def test_a_false_history_is_found(past, change):
         assert any(fault.startswith(f"{kind}: ") for fault in found), (kind, found)
 
 
-def verified(broker):
-    done = subprocess.run([stories.BINARY, "verify", "broker", "--data", broker.data], capture_output=True, text=True)
+def millrace(*arguments):
+    done = subprocess.run([stories.BINARY, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def judged(run):
-    reading, histories = run.reading(), history.Histories(run.folder)
+def verified(broker):
+    millrace("verify", "broker", "--data", broker.data)
+
+
+def verified_and_kept(broker):
+    """And the backup beside it is renewed, as the log lies after the kill."""
+    verified(broker)
+    millrace("backup", "broker", broker.folder / "backup", "--data", broker.data)
+
+
+def judged_from_backup(run, broker):
+    """The backup is renewed while the log runs, and put back: what clients were told holds there, too."""
+    folder, data = broker.folder / "backup", broker.folder / f"restored-{run.seed}"
+    millrace("backup", "broker", folder, "--data", broker.data)
+    millrace("restore", "broker", folder, "--data", data)
+    restored = Silent(broker.folder, data)
+    verified(restored)
+    try:
+        judged(run, restored.start())
+    finally:
+        restored.end()
+        shutil.rmtree(data)
+
+
+def judged(run, log=None):
+    reading, histories = run.reading(log), history.Histories(run.folder)
     found = history.faults(histories, reading)
     print(history.told(histories))
     assert not found, f"seed {run.seed}, {run.folder}: {len(found)} faults: " + "\n".join(found[:20])
@@ -128,11 +153,13 @@ def test_what_clients_were_told_holds(log, tmp_path):
     """A run under kills of everything; then its outcome with a lie in it, which is found."""
     print(f"HISTORY_SEED={SEED}")
     broker = None if PEER else Silent(tmp_path).start()
-    run = Run(broker or log, tmp_path / "run", SEED, broker, after_kill=lambda: verified(broker))
+    run = Run(broker or log, tmp_path / "run", SEED, broker, after_kill=lambda: verified_and_kept(broker))
     try:
         run.goes_on(SECONDS)
         run.ends()
         outcome = judged(run)
+        if broker:
+            judged_from_backup(run, broker)
     finally:
         run.close()
         if broker:
@@ -149,12 +176,13 @@ def test_what_clients_were_told_holds_over_many_kills(tmp_path):
         while done < ROUNDS:
             seed = SEED + done
             run = Run(broker, tmp_path / f"run-{done}", seed, broker, kills=4, rate=1500,
-                      after_kill=lambda: verified(broker))
+                      after_kill=lambda: verified_and_kept(broker))
             print(f"HISTORY_SEED={seed}, after {done} kills: ", end="", flush=True)
             try:
                 done += run.goes_on(kills=min(A_RUN, ROUNDS - done))
                 run.ends()
                 judged(run)
+                judged_from_backup(run, broker)
             finally:
                 run.close()
     finally:
