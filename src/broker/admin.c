@@ -153,6 +153,9 @@ static bool create_one(struct broker_request *request, const struct kafka_create
                              : check_create(request, in, at, answer, &partitions);
     if (answer->error_code == KAFKA_ERROR_NONE)
         answer->error_code = create_config(request, &in->topics.items[at], answer, &config);
+    if (answer->error_code == KAFKA_ERROR_NONE && !broker_throttle_change(request, 6, partitions))
+        answer->error_code = create_refuse(request, answer, KAFKA_ERROR_THROTTLING_QUOTA_EXCEEDED,
+                                           kafka_error_text(KAFKA_ERROR_THROTTLING_QUOTA_EXCEEDED));
     if (answer->error_code != KAFKA_ERROR_NONE)
         goto out;
     answer->num_partitions = partitions;
@@ -202,6 +205,10 @@ static int16_t grow_check(struct broker_request *request,
         asked->count > MR_LIMIT_BROKER_PARTITIONS || (*topic)->internal) {
         *why = "The topic must get more partitions than it has.";
         return KAFKA_ERROR_INVALID_PARTITIONS;
+    }
+    if (!broker_throttle_change(request, 3, asked->count - (int32_t)(*topic)->partitions.count)) {
+        *why = kafka_error_text(KAFKA_ERROR_THROTTLING_QUOTA_EXCEEDED);
+        return KAFKA_ERROR_THROTTLING_QUOTA_EXCEEDED;
     }
     for (int32_t i = 0; i < asked->assignments.count; i++) {
         if (asked->assignments.count == asked->count - (int32_t)(*topic)->partitions.count &&
@@ -286,6 +293,11 @@ static void delete_one(struct change *change, mr_str name, const mr_uuid *id,
     if (topic->internal) {
         answer->error_code = KAFKA_ERROR_INVALID_TOPIC_EXCEPTION;
         answer->error_message = MR_STR("The topic is the broker's own.");
+        return;
+    }
+    if (!broker_throttle_change(request, 5, (int32_t)topic->partitions.count)) {
+        answer->error_code = KAFKA_ERROR_THROTTLING_QUOTA_EXCEEDED;
+        answer->error_message = mr_str_from(kafka_error_text(answer->error_code));
         return;
     }
     deletion = mr_arena_new(&request->arena, struct deletion);

@@ -37,6 +37,7 @@ struct fetch {
     size_t part_count, first; /* first: is read before the others */
     size_t reading;           /* partitions that are being read from the disk */
     int32_t session_epoch;
+    size_t bytes_max; /* of the answer, by the broker and by a quota */
     struct mr_timer patience;
     struct mr_task look;
     bool expired, abandoned, goes_on; /* the last: with its session */
@@ -103,6 +104,7 @@ static int16_t part_look(struct fetch_part *part)
 static bool fetch_look(struct fetch *fetch)
 {
     size_t ready = 0, enough = fetch->in->min_bytes > 0 ? (size_t)fetch->in->min_bytes : 0;
+    enough = enough > fetch->bytes_max ? fetch->bytes_max : enough;
     bool now = fetch->expired || fetch->part_count == 0 || enough == 0;
 
     for (size_t i = 0; i < fetch->part_count; i++) {
@@ -239,10 +241,35 @@ static void session_tell(struct fetch *fetch)
     out->responses.count = topics;
 }
 
+/* A client that has to wait gets no records; a session that would begin with this fetch does not (KIP-219). */
+static bool fetch_throttled(struct fetch *fetch)
+{
+    struct broker_request *request = fetch->request;
+    size_t bytes = 0;
+
+    if (request->server->security.quotas.rows.count == 0)
+        return false;
+    for (size_t i = 0; i < request->refs.count; i++)
+        bytes += request->refs.items[i].length;
+    if (!broker_throttle_fetch(request, bytes))
+        return false;
+    fetch->out->responses.count = 0;
+    if (!fetch->goes_on && fetch->out->session_id != 0) {
+        broker_sessions_leave(&request->server->sessions, fetch->out->session_id);
+        fetch->out->session_id = 0;
+    }
+    return true;
+}
+
 static void fetch_answer(struct fetch *fetch)
 {
     struct broker_request *request = fetch->request;
 
+    if (fetch_throttled(fetch)) {
+        fetch_free(fetch);
+        broker_server_answer(request);
+        return;
+    }
     for (size_t i = 0; i < fetch->part_count; i++) {
         struct fetch_part *part = &fetch->parts[i];
         if (part->ref_count == 0)
@@ -282,7 +309,7 @@ static void fetch_collect(struct fetch *fetch)
 {
     size_t room = fetch->in->max_bytes > 0 ? (size_t)fetch->in->max_bytes : 0, taken = 0;
 
-    room = room > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : room;
+    room = room > fetch->bytes_max ? fetch->bytes_max : room;
     for (size_t i = 0; i < fetch->part_count; i++) {
         struct fetch_part *part = &fetch->parts[(fetch->first + i) % fetch->part_count];
         taken += part_collect(part, room > taken ? room - taken : 0, taken == 0);
@@ -471,6 +498,11 @@ void broker_fetch_fetch(struct broker_request *request)
     fetch->look.run = fetch_again;
     fetch->patience.run = patience_ends;
     fetch->goes_on = goes_on;
+    fetch->bytes_max = FETCH_BYTES_MAX;
+    if (request->server->security.quotas.row_counts[BROKER_QUOTA_FETCH] > 0) {
+        size_t within = broker_throttle_fetch_bytes_max(request);
+        fetch->bytes_max = within < FETCH_BYTES_MAX ? within : FETCH_BYTES_MAX;
+    }
     if (goes_on) {
         session_topics(fetch, session);
     } else {

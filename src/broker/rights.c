@@ -425,6 +425,8 @@ static void refuse_whole(struct broker_request *request, int16_t code)
     else if (request->api->key == KAFKA_API_create_acls ||
              request->api->key == KAFKA_API_delete_acls)
         acls_refuse(request, code);
+    else if (request->api->key == KAFKA_API_alter_client_quotas)
+        broker_quotas_lay_out(request, code);
     else if (request->api->key == KAFKA_API_write_txn_markers)
         broker_txn_markers_lay_out(request, code);
     else if (request->api->key == KAFKA_API_alter_replica_log_dirs)

@@ -31,6 +31,8 @@ static mr_err row_read(struct broker_security *security, struct mr_arena *arena,
         return broker_users_read(security, row);
     if (json_get(row, MR_STR("acl")) != NULL)
         return broker_acl_read(&security->acls, row);
+    if (json_get(row, MR_STR("quota")) != NULL)
+        return broker_quotas_read(&security->quotas, row);
     return mr_fail(MR_CORRUPT, "a row of an unknown kind");
 }
 
@@ -110,6 +112,7 @@ void broker_security_print(const struct broker_security *security, struct mr_buf
 {
     broker_users_print(security, out);
     broker_acl_print(&security->acls, out);
+    broker_quotas_print(&security->quotas, out);
 }
 
 static void file_write(struct mr_task *task)
@@ -231,6 +234,7 @@ void broker_security_fini(struct broker_security *security)
         mr_free(entry->value);
     mr_map_fini(&security->users);
     broker_acl_fini(&security->acls);
+    broker_quotas_fini(&security->quotas);
     broker_token_close(security->keys);
     net_tls_free(security->tls);
     mr_free(security->issuer);

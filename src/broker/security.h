@@ -5,6 +5,7 @@
 
 #include "broker/acl.h"
 #include "broker/broker.h"
+#include "broker/quotas.h"
 #include "broker/topics.h"
 #include "kafka/scram.h"
 #include "net/net.h"
@@ -38,6 +39,7 @@ struct broker_security {
     char *issuer, *audience; /* NULL: not looked at */
     struct mr_map users;     /* by name */
     struct broker_acls acls;
+    struct broker_quotas quotas;
     uint8_t secret[32]; /* of this run: salts for users that do not exist */
     /* the file */
     char *path;

@@ -128,7 +128,48 @@ static void conn_relieve(struct broker_conn *conn)
         conn->fetch_count >= CONN_FETCHES_MAX)
         return;
     conn->paused = false;
-    net_resume(conn->net);
+    if (!conn->held_back)
+        net_resume(conn->net);
+}
+
+static void hold_ends(struct mr_timer *timer)
+{
+    struct broker_conn *conn = mr_container(timer, struct broker_conn, hold_timer);
+
+    conn->held_back = false;
+    if (conn->turned_away)
+        net_abort(conn->net);
+    else if (!conn->paused)
+        net_resume(conn->net);
+}
+
+void broker_server_hold_back(struct broker_conn *conn, int32_t ms)
+{
+    int64_t us = (int64_t)ms * 1000;
+
+    if (conn->held_back && conn->hold_timer.due_us >= mr_loop_now_us(conn->server->loop) + us)
+        return;
+    conn->held_back = true;
+    net_pause(conn->net);
+    mr_timer_start(conn->server->loop, &conn->hold_timer, us);
+}
+
+/* Whether the time on the loop is counted against somebody. */
+static bool time_counts(const struct broker_server *server)
+{
+    return server->security.quotas.row_counts[BROKER_QUOTA_REQUEST] > 0;
+}
+
+/* An answer leaves, and the time that this takes is its client's. */
+static void request_leave(struct broker_conn *conn, struct broker_request *request)
+{
+    const struct mr_clock *clock = mr_loop_clock(conn->server->loop);
+    bool counts = time_counts(conn->server);
+    int64_t began_us = counts ? mr_clock_mono_us(clock) : 0;
+
+    request_send(conn, request);
+    if (counts)
+        broker_throttle_spent(request, mr_clock_mono_us(clock) - began_us);
 }
 
 static void conn_flush(struct broker_conn *conn)
@@ -145,7 +186,7 @@ static void conn_flush(struct broker_conn *conn)
         conn->request_bytes -= request->frame.length;
         conn->fetch_count -= request->api->key == KAFKA_API_fetch;
         if (!request->silent)
-            request_send(conn, request);
+            request_leave(conn, request);
         request_free(request);
     }
     conn->flushing = false;
@@ -178,6 +219,8 @@ void broker_server_answer(struct broker_request *request)
     mr_assert(!request->answered);
     broker_rights_answer(request);
     broker_sight_answer(request);
+    if (request->server->security.quotas.rows.count > 0)
+        broker_throttle_answer(request);
     request->answered = true;
     request->abandon = NULL;
     request_count(request);
@@ -242,10 +285,28 @@ void broker_server_refused(const struct broker_request *request, int16_t code, m
     mr_buf_fini(&line);
 }
 
-static void request_run(struct broker_request *request)
+static void request_handle(struct broker_request *request)
 {
     if (broker_rights_admit(request))
         handlers[request->api->key](request);
+}
+
+static void request_run(struct broker_request *request)
+{
+    struct broker_server *server = request->server;
+    const struct mr_clock *clock = mr_loop_clock(server->loop);
+
+    if (!time_counts(server)) {
+        request_handle(request);
+        return;
+    }
+    server->running = request;
+    server->running_us = mr_clock_mono_us(clock);
+    request_handle(request);
+    if (server->running == request) { /* it waits for its answer */
+        request->spent_us = mr_clock_mono_us(clock) - server->running_us;
+        server->running = NULL;
+    }
 }
 
 static void hold(struct broker_request *request)
@@ -415,15 +476,22 @@ static void on_opened(struct net_conn *net)
 {
     struct broker_server *server = net_context(net);
     struct broker_conn *conn = mr_new(struct broker_conn);
+    int32_t wait_ms = 0;
 
     conn->server = server;
     conn->net = net;
     conn->last = &conn->first;
     net_peer(net, &conn->peer);
     net_context_set(net, conn);
+    conn->hold_timer.run = hold_ends;
     broker_sasl_begin(conn);
     server->conn_count++;
     mr_counter_add(server->storage.connections, 1);
+    if (server->security.quotas.row_counts[BROKER_QUOTA_CONNECTION] > 0 &&
+        broker_throttle_connection(conn, &wait_ms)) {
+        conn->turned_away = true;
+        broker_server_hold_back(conn, wait_ms);
+    }
 }
 
 static void on_closed(struct net_conn *net, mr_err why)
@@ -442,6 +510,7 @@ static void on_closed(struct net_conn *net, mr_err why)
         else if (request->abandon != NULL)
             request->abandon(request);
     }
+    mr_timer_stop(&conn->hold_timer);
     server->conn_count--;
     mr_counter_add(server->storage.connections, -1);
     broker_sasl_end(conn);

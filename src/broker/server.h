@@ -26,6 +26,8 @@ struct broker_conn {
     struct broker_request *first, **last; /* by arrival */
     size_t request_count, request_bytes, fetch_count;
     bool paused, flushing;
+    bool held_back, turned_away; /* by a quota; turned away: closed when that ends */
+    struct mr_timer hold_timer;
     struct net_address peer;
     struct broker_login login;
 };
@@ -44,6 +46,8 @@ struct broker_request {
     void *work;                     /* the handler's own, while it waits */
     struct broker_refused *refused; /* rows that it does not see (rights.c) */
     void (*abandon)(struct broker_request *request); /* the connection went; NULL: carry on */
+    int64_t spent_us;                                /* by its handler, when that is counted */
+    int32_t throttle_ms;                             /* how long its client has to wait */
     bool answered, silent, held;
     bool raw; /* a SASL token without a header: so is its answer */
 };
@@ -73,6 +77,8 @@ struct broker_server {
     struct mr_task *ready_tasks;
     struct broker_request *spare; /* freed requests, to be used again */
     size_t spare_count;
+    struct broker_request *running; /* whose time is counted, since `running_us` */
+    int64_t running_us;
     struct mr_timer close_timer;
     struct mr_task *closed;
     struct mr_job clean_job, restored_job;
@@ -87,6 +93,8 @@ void broker_server_answer_nothing(struct broker_request *request);
 /* Logs and counts that (a part of) a request is refused with this code: who asked what, and why. So many
  * a while and no more: who asks in vain all the time must not fill the disk. */
 void broker_server_refused(const struct broker_request *request, int16_t code, mr_str why);
+/* Reads no more from this client for so long (KIP-219). */
+void broker_server_hold_back(struct broker_conn *conn, int32_t ms);
 /* The partition, or an error code. */
 int16_t broker_server_partition(struct broker_server *server, mr_str topic, int32_t index,
                                 struct broker_partition **out);

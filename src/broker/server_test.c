@@ -454,3 +454,62 @@ STORY("requests of noise, well formed, of every API: each is answered or ends it
     has_topic(given_peer(&b), "there", 1);
     stops(&b);
 }
+
+/* ---- quotas ---- */
+
+static void is_limited(struct peer *peer, const char *key, double limit)
+{
+    struct kafka_alter_client_quotas_part part = {MR_STR("client-id"), MR_STR("story")};
+    struct kafka_alter_client_quotas_op op = {mr_str_from(key), limit, limit == 0};
+    struct kafka_alter_client_quotas_entry entry = {{&part, 1}, {&op, 1}};
+    struct kafka_alter_client_quotas_request request = {.entries = {&entry, 1}};
+    struct kafka_alter_client_quotas_response response;
+
+    calls(peer, alter_client_quotas, 1, &request, &response);
+    expect_int(response.entries.count, 1);
+    expect_int(response.entries.items[0].error_code, 0);
+}
+
+static int16_t makes(struct peer *peer, int16_t version, const char *name, int32_t partitions,
+                     int32_t *wait_ms)
+{
+    struct kafka_create_topics_request_topic topic = {
+        .name = mr_str_from(name), .num_partitions = partitions, .replication_factor = 1};
+    struct kafka_create_topics_request request = {.topics = {&topic, 1}, .timeout_ms = 1000};
+    struct kafka_create_topics_response response;
+
+    calls(peer, create_topics, version, &request, &response);
+    *wait_ms = response.throttle_time_ms;
+    return response.topics.items[0].error_code;
+}
+
+STORY("changes of partitions use up a quota, are refused or wait, and go on when time has passed")
+{
+    struct broker b;
+    int32_t wait_ms;
+
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    is_limited(peer, "controller_mutation_rate", 1);
+    expect_int(makes(peer, 6, "first", 15, &wait_ms),
+               0); /* of eleven: one more may begin than is there */
+    expect_int(wait_ms, 0);
+    expect_int(makes(peer, 6, "second", 1, &wait_ms), KAFKA_ERROR_THROTTLING_QUOTA_EXCEEDED);
+    expect_int(wait_ms, 4000);
+    asks(peer, KAFKA_API_api_versions, 0, NULL);
+    expect(!has_answer(peer, 50)); /* it is not read from */
+    passes(&b, 4500);
+    expect(has_answer(peer, 1000));
+    struct kafka_api_versions_response versions;
+    hears(peer, KAFKA_API_api_versions, 0, &versions);
+    expect_int(makes(peer, 6, "second", 1, &wait_ms), 0);
+    expect_int(makes(peer, 5, "third", 2, &wait_ms), 0); /* too old to be refused: it waits */
+    expect_int(wait_ms, 2500);
+    passes(&b, 3000);
+    is_limited(peer, "controller_mutation_rate", 0);
+    expect_int(makes(peer, 6, "fourth", 50, &wait_ms), 0);
+    expect_int(makes(peer, 6, "fifth", 1, &wait_ms), 0);
+    expect_int(wait_ms, 0);
+    leaves(peer);
+    stops(&b);
+}

@@ -208,6 +208,11 @@ int16_t broker_sessions_enter(struct broker_sessions *sessions,
     return KAFKA_ERROR_NONE;
 }
 
+void broker_sessions_leave(struct broker_sessions *sessions, int32_t id)
+{
+    session_end(sessions, broker_sessions_find(sessions, id));
+}
+
 void broker_sessions_fini(struct broker_sessions *sessions)
 {
     while (sessions->oldest != NULL)

@@ -42,6 +42,8 @@ int16_t broker_sessions_enter(struct broker_sessions *sessions,
 struct broker_session *broker_sessions_find(const struct broker_sessions *sessions, int32_t id);
 struct broker_session_part *broker_session_part(const struct broker_session *session, mr_str topic,
                                                 const mr_uuid *topic_id, int32_t partition);
+/* It ends, if it is there. */
+void broker_sessions_leave(struct broker_sessions *sessions, int32_t id);
 void broker_sessions_fini(struct broker_sessions *sessions);
 
 #endif

@@ -70,6 +70,25 @@ def tool(name, *arguments, jars="kafka", seconds=120, text=None):
     return done.stdout
 
 
+def quotas_are_set(at, jars, prefix):
+    def configs(*arguments, text):
+        wait_for(lambda: text in tool("kafka.admin.ConfigCommand", *at, *arguments, jars=jars), 60)
+    who = ("--entity-type", "users", "--entity-name", f"{prefix}ann")
+    app = ("--entity-type", "clients", "--entity-default")
+    here = ("--entity-type", "ips", "--entity-name", "10.1.2.3")
+    configs("--alter", *who, "--add-config", "producer_byte_rate=1024,request_percentage=200.5", text="Completed updating")
+    configs("--alter", *who, *app, "--add-config", "controller_mutation_rate=5.0", text="Completed updating")
+    configs("--alter", *here, "--add-config", "connection_creation_rate=9", text="Completed updating")
+    configs("--describe", *who, text=f"Quota configs for user-principal '{prefix}ann' are ")
+    configs("--describe", *who, text="producer_byte_rate=1024.0")
+    configs("--describe", *who, text="request_percentage=200.5")
+    configs("--describe", *who, *app, text="the default client-id are controller_mutation_rate=5.0")
+    configs("--describe", *here, text="Quota configs for ip '10.1.2.3' are connection_creation_rate=9.0")
+    configs("--alter", *who, "--delete-config", "producer_byte_rate,request_percentage", text="Completed updating")
+    configs("--alter", *who, *app, "--delete-config", "controller_mutation_rate", text="Completed updating")
+    configs("--alter", *here, "--delete-config", "connection_creation_rate", text="Completed updating")
+
+
 @pytest.mark.parametrize("jars", ["kafka", "kafka-4"])
 def test_kafkas_own_programs(log, prefix, jars, tmp_path):
     at = ("--bootstrap-server", log.address)
@@ -109,6 +128,7 @@ def test_kafkas_own_programs(log, prefix, jars, tmp_path):
     tool(command, *at, "abort", "--topic", topic, "--partition", 0, "--start-offset", open_ones[0][-1], jars=jars)
     assert log.reads(topic, 25000, 30, isolation_level="read_committed").count("open") == 0
     producer.abort_transaction(30)
+    quotas_are_set(at, jars, prefix)
     elected = tool("org.apache.kafka.tools.LeaderElectionCommand", *at, "--election-type", "preferred", "--topic", topic,
                    "--partition", 0, jars=jars)
     assert "Valid replica already elected" in elected, elected
