@@ -18,7 +18,7 @@ from servers import HOST, Process, answers, java
 from story import ROOT, Millrace, free_offset, open_folder, wait_for
 
 sys.path.insert(0, str(ROOT / "test/broker"))
-from broker_stories import Log  # noqa: E402
+from broker_stories import Broker, Log  # noqa: E402
 
 CLIENTS = pathlib.Path(__file__).parent / "clients"
 OLD = packages.Jars("kafka-clients", "2.8.2", "org.apache.kafka:kafka-clients:2.8.2", "org.slf4j:slf4j-nop:1.7.36")
@@ -26,6 +26,10 @@ STREAMS = {version: packages.Jars("kafka-streams", version, f"org.apache.kafka:k
                                   "org.slf4j:slf4j-nop:1.7.36") for version in (packages.KAFKA, packages.KAFKA_4)}
 CONNECT = packages.Jars("kafka-connect", packages.KAFKA, *(f"org.apache.kafka:connect-{part}:{packages.KAFKA}" for part in
                                                            ("runtime", "file", "json")), "org.slf4j:slf4j-reload4j:1.7.36")
+FLINK = {version: packages.Jars("flink", version, f"org.apache.flink:flink-clients:{version}",
+                                f"org.apache.flink:flink-connector-base:{version}",
+                                f"org.apache.flink:flink-connector-kafka:{connector}", "org.slf4j:slf4j-nop:1.7.36")
+         for version, connector in (("1.20.1", "3.4.0-1.20"), ("2.0.0", "4.0.1-2.0"))}
 JARS = {"2.8": OLD, "3.9": "kafka", "4.1": "kafka-4"}
 
 
@@ -187,6 +191,67 @@ def test_streams_counts_exactly_once_though_it_is_killed(log, prefix, tmp_path, 
     finally:
         one.stop(30)
         consumer.close()
+
+
+# ---- Flink ----
+
+@pytest.fixture(params=["ours", "genuine"])
+def mortal(request, genuine, tmp_path):
+    """A log that a story may kill: `kill()`, `start()`."""
+    if request.param == "ours":
+        (tmp_path / "log").mkdir()
+        one = Broker(open_folder(tmp_path / "log")).start()
+        yield one
+        one.end()
+        return
+    kafka = genuine("kafka")
+    one = Log(kafka.address)
+    one.kill, one.start = kafka.brokers[0].kill, kafka.start
+    yield one
+    kafka.stop()
+
+
+@pytest.mark.parametrize("version", list(FLINK))
+def test_flink_carries_each_record_once_though_the_log_is_killed(mortal, prefix, tmp_path, version):
+    for name in ("in", "out"):
+        mortal.admin.create_topics([NewTopic(prefix + name, 2, 1)])[prefix + name].result(20)
+    opens = [f"--add-opens=java.base/java.{part}=ALL-UNNAMED" for part in ("lang", "util", "util.concurrent", "time")]
+    jars = f"{packages.install(FLINK[version])}/*"   # compiled, since Flink looks for the class by its name
+    subprocess.run([f"{java()}c", "-cp", jars, "-d", tmp_path / "classes", CLIENTS / "Flinking.java"], check=True, timeout=120)
+    flink = Process("flink", tmp_path, [java(), "-Xmx512m", *opens, "-cp", f"{tmp_path / 'classes'}:{jars}", "Flinking",
+                                        mortal.address, prefix, tmp_path / "checkpoints"], lambda: True)
+    consumer = Consumer({"bootstrap.servers": mortal.address, "group.id": prefix + "judge", "auto.offset.reset": "earliest",
+                         "isolation.level": "read_committed", "log_level": 0})
+    consumer.subscribe([prefix + "out"])
+    said, found = [], []
+
+    def say(count):
+        more = [f"{len(said) + number}" for number in range(count)]
+        said.extend(more)
+        mortal.produces(prefix + "in", more, partitioner="random", enable_idempotence=True)
+
+    def carried(count):
+        for message in consumer.consume(1000, 0.2):
+            if not message.error():         # connections of a log that is killed
+                found.append(message.value().decode())
+        assert flink.running, flink.tail(40)
+        return len(found) >= count
+    flink.start()
+    try:
+        say(3000)
+        wait_for(lambda: carried(1000), 120, 0)
+        say(3000)
+        mortal.kill()                       # while it reads, writes and commits
+        mortal.start()
+        say(3000)
+        wait_for(lambda: carried(9000), 180, 0)
+        say(1000)                           # it has gone on, and goes on
+        wait_for(lambda: carried(10000), 120, 0)
+    finally:
+        flink.stop(30)
+        consumer.close()
+    assert sorted(found, key=lambda text: int(text[1:-1])) == [f"<{text}>" for text in said], "each record once"
+    assert sorted(mortal.reads(prefix + "out", 10000, 60, isolation_level="read_committed")) == sorted(found)
 
 
 # ---- Connect ----
