@@ -143,7 +143,7 @@ static mr_err folder_open(struct backup *backup)
     backup->folder_fd = open(backup->into, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (backup->folder_fd < 0)
         return mr_fail(mr_err_from_errno(errno), "%s: %s", backup->into, strerror(errno));
-    if (flock(backup->folder_fd, LOCK_EX | LOCK_NB) != 0)
+    if (flock(backup->folder_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return mr_fail(MR_BUSY, "%s: another backup is being made there", backup->into);
     err = broker_manifest_open(backup->into, &backup->last);
     if (err ==
