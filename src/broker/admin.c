@@ -304,7 +304,7 @@ static void delete_one(struct change *change, mr_str name, const mr_uuid *id,
     deletion->change = change;
     deletion->wait.run = topic_deleted;
     change->waiting++;
-    broker_groups_forget_topic(&request->server->groups, answer->name);
+    broker_groups_forget_topic(&request->server->groups, answer->name, &topic->id);
     broker_topics_delete(topics, topic, &deletion->wait);
 }
 
@@ -442,6 +442,7 @@ enum {
     SOURCE_TOPIC = 1,
     SOURCE_STATIC_BROKER = 4,
     SOURCE_DEFAULT = 5,
+    SOURCE_GROUP = 8,
     BROKER_CONFIG_SHORT = 4,
 };
 
@@ -490,6 +491,38 @@ static void describe_topic(struct broker_request *request,
             continue;
         if (topic->config.texts[i] != NULL)
             synonym_add(request, row, row->value, SOURCE_TOPIC);
+        synonym_add(request, row, mr_str_from(known->fallback), SOURCE_DEFAULT);
+    }
+}
+
+static void describe_group(struct broker_request *request,
+                           const struct kafka_describe_configs_resource *asked,
+                           struct kafka_describe_configs_result *answer)
+{
+    const struct kafka_describe_configs_request *in = request->in;
+    const struct broker_group_config *config = broker_group_config_of(
+        &request->server->topics.group_configs, asked->resource_name);
+
+    answer->configs.items = mr_arena_array(&request->arena, struct kafka_describe_configs_config,
+                                           BROKER_GROUP_CONFIG_COUNT);
+    for (int i = 0; i < BROKER_GROUP_CONFIG_COUNT; i++) {
+        const struct broker_group_config_row *known = &broker_group_config_rows[i];
+        bool set = config->texts[i] != NULL;
+        struct kafka_describe_configs_config *row;
+
+        if (!key_wanted(asked, known->name))
+            continue;
+        row = &answer->configs.items[answer->configs.count++];
+        wire_reset(kafka_describe_configs_config_shape(), row);
+        row->name = mr_str_from(known->name);
+        row->value = mr_arena_str(&request->arena, broker_group_config_text(config, i));
+        row->config_source = set ? SOURCE_GROUP : SOURCE_DEFAULT;
+        row->config_type = (int8_t)known->type;
+        row->documentation = in->include_documentation ? mr_str_from(known->about) : MR_STR_NULL;
+        if (!in->include_synonyms)
+            continue;
+        if (set)
+            synonym_add(request, row, row->value, SOURCE_GROUP);
         synonym_add(request, row, mr_str_from(known->fallback), SOURCE_DEFAULT);
     }
 }
@@ -565,6 +598,12 @@ static void describe_resource(struct broker_request *request,
         else
             answer->error_code = KAFKA_ERROR_INVALID_REQUEST;
         break;
+    case BROKER_RESOURCE_GROUP:
+        if (asked->resource_name.length > 0)
+            describe_group(request, asked, answer);
+        else
+            answer->error_code = KAFKA_ERROR_INVALID_REQUEST;
+        break;
     default:
         answer->error_code = KAFKA_ERROR_INVALID_REQUEST;
     }
@@ -626,6 +665,49 @@ static int16_t alter_end(struct broker_request *request, struct broker_topic *to
     return KAFKA_ERROR_NONE;
 }
 
+/* The same of a group; one that does not exist may have settings, too. */
+static int16_t alter_group_check(struct broker_request *request, mr_str name, mr_str *why)
+{
+    int16_t code = name.length == 0 || name.length > INT16_MAX ? KAFKA_ERROR_INVALID_REQUEST
+                   : !request->server->ready                   ? KAFKA_ERROR_NOT_CONTROLLER
+                   : request->server->topics.group_configs.count > MR_LIMIT_BROKER_GROUP_CONFIGS
+                       ? KAFKA_ERROR_POLICY_VIOLATION
+                       : KAFKA_ERROR_NONE;
+
+    if (code != KAFKA_ERROR_NONE)
+        *why = mr_str_from(kafka_error_text(code));
+    return code;
+}
+
+static int16_t alter_group_end(struct broker_request *request, mr_str name,
+                               struct broker_group_config *config, mr_err err, bool validate_only,
+                               mr_str *why)
+{
+    if (err != MR_OK)
+        *why = broker_server_text(request, mr_why());
+    else if (!validate_only)
+        broker_group_config_put(&request->server->topics.group_configs, name, config);
+    broker_group_config_fini(config);
+    return err == MR_OK ? KAFKA_ERROR_NONE : KAFKA_ERROR_INVALID_CONFIG;
+}
+
+static int16_t alter_group(struct broker_request *request,
+                           const struct kafka_alter_configs_resource *asked, bool validate_only,
+                           mr_str *why)
+{
+    struct broker_group_config config;
+    int16_t code = alter_group_check(request, asked->resource_name, why);
+    mr_err err = MR_OK;
+
+    if (code != KAFKA_ERROR_NONE)
+        return code;
+    broker_group_config_init(&config);
+    for (int32_t i = 0; i < asked->configs.count && err == MR_OK; i++)
+        err = broker_group_config_set(&config, asked->configs.items[i].name,
+                                      asked->configs.items[i].value);
+    return alter_group_end(request, asked->resource_name, &config, err, validate_only, why);
+}
+
 static int16_t alter_one(struct broker_request *request,
                          const struct kafka_alter_configs_resource *asked, bool validate_only,
                          mr_str *why)
@@ -657,8 +739,9 @@ void broker_admin_alter_configs(struct broker_request *request)
         struct kafka_alter_configs_result *answer = &out->responses.items[i];
         answer->resource_type = in->resources.items[i].resource_type;
         answer->resource_name = in->resources.items[i].resource_name;
-        answer->error_code = alter_one(request, &in->resources.items[i], in->validate_only,
-                                       &answer->error_message);
+        answer->error_code = (answer->resource_type == BROKER_RESOURCE_GROUP ? alter_group
+                                                                             : alter_one)(
+            request, &in->resources.items[i], in->validate_only, &answer->error_message);
     }
     if (!in->validate_only)
         change_save(change);
@@ -726,6 +809,41 @@ static int16_t increment_one(struct broker_request *request,
     return alter_end(request, topic, &config, err, validate_only, why);
 }
 
+static mr_err group_step(struct broker_group_config *config,
+                         const struct kafka_incremental_alter_configs_config *asked)
+{
+    switch (asked->config_operation) {
+    case 0:
+        return asked->value.data == NULL
+                   ? mr_fail(MR_INVALID, "Null value not supported for : SET:%.*s",
+                             MR_STR_ARG(asked->name))
+                   : broker_group_config_set(config, asked->name, asked->value);
+    case 1:
+        return broker_group_config_set(config, asked->name, MR_STR_NULL);
+    default:
+        return mr_fail(MR_INVALID, "Can't append to or subtract from %.*s: it is no list",
+                       MR_STR_ARG(asked->name));
+    }
+}
+
+static int16_t increment_group(struct broker_request *request,
+                               const struct kafka_incremental_alter_configs_resource *asked,
+                               bool validate_only, mr_str *why)
+{
+    struct broker_group_config config;
+    int16_t code = alter_group_check(request, asked->resource_name, why);
+    mr_err err = MR_OK;
+
+    if (code != KAFKA_ERROR_NONE)
+        return code;
+    broker_group_config_copy(
+        broker_group_config_of(&request->server->topics.group_configs, asked->resource_name),
+        &config);
+    for (int32_t i = 0; i < asked->configs.count && err == MR_OK; i++)
+        err = group_step(&config, &asked->configs.items[i]);
+    return alter_group_end(request, asked->resource_name, &config, err, validate_only, why);
+}
+
 void broker_admin_incremental_alter_configs(struct broker_request *request)
 {
     const struct kafka_incremental_alter_configs_request *in = request->in;
@@ -740,8 +858,9 @@ void broker_admin_incremental_alter_configs(struct broker_request *request)
         struct kafka_incremental_alter_configs_result *answer = &out->responses.items[i];
         answer->resource_type = in->resources.items[i].resource_type;
         answer->resource_name = in->resources.items[i].resource_name;
-        answer->error_code = increment_one(request, &in->resources.items[i], in->validate_only,
-                                           &answer->error_message);
+        answer->error_code = (answer->resource_type == BROKER_RESOURCE_GROUP ? increment_group
+                                                                             : increment_one)(
+            request, &in->resources.items[i], in->validate_only, &answer->error_message);
     }
     if (!in->validate_only)
         change_save(change);
@@ -757,7 +876,7 @@ static void resource_add(struct broker_request *request, mr_str name, int8_t typ
         (struct kafka_list_config_resources_response_resource){name, type};
 }
 
-/* Client metrics and groups have no settings of their own here. */
+/* Client metrics have no settings of their own here. */
 void broker_admin_list_config_resources(struct broker_request *request)
 {
     const struct kafka_list_config_resources_request *in = request->in;
@@ -781,7 +900,7 @@ void broker_admin_list_config_resources(struct broker_request *request)
     if (out->error_code == KAFKA_ERROR_NONE) {
         out->config_resources.items = mr_arena_array(
             &request->arena, struct kafka_list_config_resources_response_resource,
-            topics->by_name.count + 2);
+            topics->by_name.count + topics->group_configs.count + 2);
         mr_str node = mr_arena_printf(&request->arena, "%d", BROKER_NODE_ID);
         if ((wanted & BROKER_RESOURCE_BROKER) != 0)
             resource_add(request, node, BROKER_RESOURCE_BROKER);
@@ -790,6 +909,11 @@ void broker_admin_list_config_resources(struct broker_request *request)
         for (size_t i = 0; (wanted & BROKER_RESOURCE_TOPIC) != 0 &&
                            (entry = mr_map_next(&topics->by_name, &i)) != NULL;)
             resource_add(request, mr_arena_str(&request->arena, entry->key), BROKER_RESOURCE_TOPIC);
+        for (size_t i = 0; (wanted & BROKER_RESOURCE_GROUP) != 0 &&
+                           (entry = mr_map_next(&topics->group_configs, &i)) != NULL;)
+            if (entry->key.length > 0)
+                resource_add(request, mr_arena_str(&request->arena, entry->key),
+                             BROKER_RESOURCE_GROUP);
     }
     broker_server_answer(request);
 }

@@ -1,4 +1,4 @@
-/* broker/assignor.c: the assignors `uniform` and `range`.
+/* broker/assignor.c: the assignors `uniform` and `range`, and `simple` of share groups.
  *
  * Uniform numbers all partitions through, topic by topic, and keeps an owner for each. Members first
  * keep what they had and may still read. When all read the same topics, everyone's share is known
@@ -395,6 +395,36 @@ static void range_assign(struct broker_assign *assign)
 
 const struct broker_assignor broker_assignor_uniform = {"uniform", uniform_assign};
 const struct broker_assignor broker_assignor_range = {"range", range_assign};
+
+/* ---- simple ---- */
+
+/* Partitions and members are dealt to each other in turns: of a topic everyone gets some, and no partition
+ * is nobody's. Where the last topic stopped the next one goes on. */
+static void simple_assign(struct broker_assign *assign)
+{
+    size_t turn = 0;
+
+    members_sort(assign, by_id);
+    for (uint32_t topic = 0; topic < assign->topic_count; topic++) {
+        size_t partitions = (size_t)assign->topics[topic].partitions, count = 0, dealt;
+        struct broker_assign_member **readers = mr_arena_array(
+            assign->arena, struct broker_assign_member *, assign->member_count);
+        for (size_t i = 0; i < assign->member_count; i++)
+            if (reads(&assign->members[i], topic))
+                readers[count++] = &assign->members[i];
+        if (count == 0 || partitions == 0)
+            continue;
+        dealt = count > partitions ? count : partitions;
+        for (size_t i = 0; i < dealt; i++)
+            broker_places_add(readers[(turn + i) % count]->after, &assign->topics[topic].id,
+                              (int32_t)(i % partitions));
+        turn += dealt;
+    }
+    for (size_t i = 0; i < assign->member_count; i++)
+        broker_places_sort(assign->members[i].after);
+}
+
+const struct broker_assignor broker_assignor_simple = {"simple", simple_assign};
 
 const struct broker_assignor *broker_assignor_find(mr_str name)
 {

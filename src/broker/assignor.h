@@ -31,6 +31,8 @@ struct broker_assignor {
  * range: each topic is cut into runs in the members' order, so that partition n of topics that are
  * alike goes to one member. */
 extern const struct broker_assignor broker_assignor_uniform, broker_assignor_range;
+/* Of share groups: a partition may be several members'. Nobody can wish for it. */
+extern const struct broker_assignor broker_assignor_simple;
 const struct broker_assignor *broker_assignor_find(mr_str name); /* NULL: unknown */
 
 #endif

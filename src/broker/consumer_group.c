@@ -32,7 +32,7 @@ static void text_set(char **text, mr_str value)
     *text = value.data == NULL ? NULL : mr_copy_cstr(value);
 }
 
-static void texts_free(struct broker_texts *texts)
+void broker_texts_free(struct broker_texts *texts)
 {
     for (size_t i = 0; i < texts->count; i++)
         mr_free(texts->items[i]);
@@ -79,7 +79,7 @@ void broker_consumer_member_set_instance(struct broker_consumer_member *member, 
 static void regex_free(struct broker_consumer_regex *regex)
 {
     broker_topic_regex_free(regex->compiled);
-    texts_free(&regex->topics);
+    broker_texts_free(&regex->topics);
     mr_free(regex);
 }
 
@@ -110,8 +110,7 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Sorted, each once. True when that is not what the member had. */
-static bool topics_set(struct broker_consumer_member *member, const mr_str *names, int32_t count)
+bool broker_texts_set(struct broker_texts *into, const mr_str *names, int32_t count)
 {
     struct broker_texts texts = {0};
     size_t kept = 0;
@@ -128,11 +127,11 @@ static bool topics_set(struct broker_consumer_member *member, const mr_str *name
             texts.items[++kept] = texts.items[i];
     }
     texts.count = texts.count == 0 ? 0 : kept + 1;
-    differs = texts.count != member->topics.count;
+    differs = texts.count != into->count;
     for (size_t i = 0; i < texts.count && !differs; i++)
-        differs = strcmp(texts.items[i], member->topics.items[i]) != 0;
-    texts_free(&member->topics);
-    member->topics = texts;
+        differs = strcmp(texts.items[i], into->items[i]) != 0;
+    broker_texts_free(into);
+    *into = texts;
     return differs;
 }
 
@@ -144,7 +143,8 @@ void broker_consumer_member_set(struct broker_consumer_member *member,
     text_set(&member->client_host, said->client_host.data == NULL ? MR_STR("") : said->client_host);
     text_set(&member->assignor, said->server_assignor);
     member->rebalance_timeout_ms = said->rebalance_timeout_ms;
-    topics_set(member, said->subscribed_topic_names.items, said->subscribed_topic_names.count);
+    broker_texts_set(&member->topics, said->subscribed_topic_names.items,
+                     said->subscribed_topic_names.count);
     regex_set(member, said->subscribed_topic_regex);
 }
 
@@ -157,7 +157,7 @@ void broker_consumer_member_free(struct broker_consumer_member *member)
     broker_consumer_member_set_instance(member, MR_STR_NULL);
     regex_set(member, MR_STR_NULL);
     mr_map_remove(&consumer->members, mr_str_from(member->id));
-    texts_free(&member->topics);
+    broker_texts_free(&member->topics);
     broker_places_fini(&member->assigned);
     broker_places_fini(&member->revoking);
     broker_places_fini(&member->target);
@@ -288,7 +288,7 @@ static void regex_match(const struct broker_topics *topics, mr_str text,
 {
     struct mr_map_entry *entry;
 
-    texts_free(&regex->topics);
+    broker_texts_free(&regex->topics);
     if (regex->compiled == NULL && broker_topic_regex_new(text, &regex->compiled) != MR_OK)
         return; /* a record of another broker's making */
     for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;) {
@@ -604,10 +604,16 @@ static bool reconcile(struct broker_consumer_member *member, const struct broker
 
 /* ---- members go ---- */
 
+static const struct broker_group_config *config_of(const struct broker_consumer_group *consumer)
+{
+    return broker_group_config_of(&topics_of(consumer)->group_configs,
+                                  mr_str_from(consumer->group->id));
+}
+
 static void session_restart(struct broker_consumer_member *member)
 {
     mr_timer_start(member->group->group->groups->server->loop, &member->session,
-                   (int64_t)BROKER_CONSUMER_SESSION_MS * 1000);
+                   (int64_t)config_of(member->group)->consumer_session_ms * 1000);
 }
 
 /* The others get its partitions with their next heartbeats. */
@@ -846,7 +852,8 @@ static void member_update(struct beat *beat)
     bool changed = beat->subscribed;
 
     if (in->subscribed_topic_names.count >= 0 &&
-        topics_set(member, in->subscribed_topic_names.items, in->subscribed_topic_names.count))
+        broker_texts_set(&member->topics, in->subscribed_topic_names.items,
+                         in->subscribed_topic_names.count))
         beat->subscribed = changed = true;
     if (in->subscribed_topic_regex.data != NULL &&
         !mr_str_equal(mr_str_from(member->regex), in->subscribed_topic_regex)) {
@@ -890,7 +897,7 @@ static void beat_answer(struct beat *beat, bool moved)
 
     out->member_id = broker_server_text(beat->request, member->id);
     out->member_epoch = member->epoch;
-    out->heartbeat_interval_ms = BROKER_CONSUMER_HEARTBEAT_MS;
+    out->heartbeat_interval_ms = config_of(member->group)->consumer_heartbeat_ms;
     if (full || moved) {
         out->assignment = mr_arena_new(&beat->request->arena,
                                        struct kafka_consumer_group_heartbeat_assignment);
@@ -949,7 +956,7 @@ static int16_t beat_group(struct broker_request *request, struct broker_consumer
         return KAFKA_ERROR_NONE;
     }
     if (in->member_epoch != BROKER_CONSUMER_JOINS ||
-        (group != NULL && group->state != BROKER_GROUP_EMPTY)) {
+        (group != NULL && (group->share != NULL || group->state != BROKER_GROUP_EMPTY))) {
         *why = mr_arena_printf(&request->arena, "Group %.*s %s.", MR_STR_ARG(in->group_id),
                                group == NULL ? "not found" : "is not a consumer group");
         return KAFKA_ERROR_GROUP_ID_NOT_FOUND;

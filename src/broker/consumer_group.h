@@ -10,11 +10,10 @@
 #include "kafka/messages.h"
 
 enum {
-    BROKER_CONSUMER_JOINS = 0,   /* epochs that a member sends and that are none */
-    BROKER_CONSUMER_LEAVES = -1, /* for good */
-    BROKER_CONSUMER_AWAY = -2,   /* a static member, to come back under its name */
-    BROKER_CONSUMER_SESSION_MS = 45000,
-    BROKER_CONSUMER_HEARTBEAT_MS = 5000,
+    BROKER_CONSUMER_JOINS = 0,          /* epochs that a member sends and that are none */
+    BROKER_CONSUMER_LEAVES = -1,        /* for good */
+    BROKER_CONSUMER_AWAY = -2,          /* a static member, to come back under its name */
+    BROKER_CONSUMER_SESSION_MS = 45000, /* unless the group's settings say otherwise */
 };
 /* Numbered as in the records. */
 enum broker_consumer_member_state {
@@ -26,6 +25,10 @@ struct broker_texts {
     char **items;
     size_t count, capacity;
 };
+void broker_texts_free(struct broker_texts *texts);
+/* Sorted, each once. True when that is not what was there. */
+bool broker_texts_set(struct broker_texts *into, const mr_str *names, int32_t count);
+
 struct broker_consumer_member {
     struct broker_consumer_group *group;
     char *id, *instance_id, *rack_id; /* instance_id NULL: dynamic */
@@ -83,10 +86,21 @@ void broker_consumer_places(const struct kafka_consumer_group_partitions *topics
 struct kafka_consumer_group_partitions *
 broker_consumer_partitions(struct mr_arena *arena, const struct broker_places *places,
                            int32_t *count);
+/* As it is told to tools; topics that are gone have no name, and are left out (group_admin.c). */
+struct kafka_consumer_group_describe_assignment
+broker_consumer_group_assignment(struct broker_request *request,
+                                 const struct broker_places *places);
 /* The group has no members and goes on as a classic one: tombstones for what it was. */
 void broker_consumer_group_end(struct broker_group *group);
 
 /* ---- consumer_records.c: what is kept of it in __consumer_offsets, in Kafka's own records ---- */
+/* One record; `second` NULL: its key is the group alone; `shape` NULL: a tombstone. */
+void broker_consumer_record_put(struct broker_journal *journal, uint16_t kind, const char *group,
+                                const mr_str *second, const struct wire_shape *shape,
+                                const void *from);
+/* A record's value; false: it is none that we know. */
+bool broker_consumer_record_read(mr_str value, struct mr_arena *arena,
+                                 const struct wire_shape *shape, void *into);
 void broker_consumer_save_epoch(struct broker_journal *journal,
                                 const struct broker_consumer_group *consumer);
 void broker_consumer_save_target_epoch(struct broker_journal *journal,

@@ -20,13 +20,13 @@ static void put_str16(struct mr_buf *buf, mr_str text)
     mr_buf_str(buf, text);
 }
 
-/* `second` NULL: the key is the group alone; `shape` NULL: a tombstone. */
-static void put(struct broker_journal *journal, enum kind kind, const char *group,
-                const mr_str *second, const struct wire_shape *shape, const void *from)
+void broker_consumer_record_put(struct broker_journal *journal, uint16_t kind, const char *group,
+                                const mr_str *second, const struct wire_shape *shape,
+                                const void *from)
 {
     struct mr_buf key = {0}, value = {0};
 
-    mr_buf_be16(&key, (uint16_t)kind);
+    mr_buf_be16(&key, kind);
     put_str16(&key, mr_str_from(group));
     if (second != NULL)
         put_str16(&key, *second);
@@ -47,23 +47,24 @@ static void put_member(struct broker_journal *journal, enum kind kind,
                        const void *from)
 {
     mr_str id = mr_str_from(member->id);
-    put(journal, kind, member->group->group->id, &id, shape, from);
+    broker_consumer_record_put(journal, kind, member->group->group->id, &id, shape, from);
 }
 
 void broker_consumer_save_epoch(struct broker_journal *journal,
                                 const struct broker_consumer_group *consumer)
 {
     struct kafka_consumer_group_metadata_value value = {consumer->epoch, consumer->topics_hash};
-    put(journal, KIND_GROUP, consumer->group->id, NULL, kafka_consumer_group_metadata_value_shape(),
-        &value);
+    broker_consumer_record_put(journal, KIND_GROUP, consumer->group->id, NULL,
+                               kafka_consumer_group_metadata_value_shape(), &value);
 }
 
 void broker_consumer_save_target_epoch(struct broker_journal *journal,
                                        const struct broker_consumer_group *consumer)
 {
     struct kafka_consumer_group_target_assignment_metadata_value value = {consumer->target_epoch};
-    put(journal, KIND_TARGET_EPOCH, consumer->group->id, NULL,
-        kafka_consumer_group_target_assignment_metadata_value_shape(), &value);
+    broker_consumer_record_put(journal, KIND_TARGET_EPOCH, consumer->group->id, NULL,
+                               kafka_consumer_group_target_assignment_metadata_value_shape(),
+                               &value);
 }
 
 static mr_str *texts_of(struct mr_arena *arena, char *const *items, size_t count)
@@ -86,8 +87,8 @@ void broker_consumer_save_regex(struct broker_journal *journal,
     value.topics.count = (int32_t)regex->topics.count;
     value.version = (int64_t)consumer->topics_seen;
     value.timestamp = broker_storage_now_ms(&consumer->group->groups->server->storage);
-    put(journal, KIND_REGEX, consumer->group->id, &text,
-        kafka_consumer_group_regular_expression_value_shape(), &value);
+    broker_consumer_record_put(journal, KIND_REGEX, consumer->group->id, &text,
+                               kafka_consumer_group_regular_expression_value_shape(), &value);
     mr_arena_fini(&arena);
 }
 
@@ -149,7 +150,7 @@ void broker_consumer_save_current(struct broker_journal *journal,
 void broker_consumer_drop_regex(struct broker_journal *journal,
                                 const struct broker_consumer_group *consumer, mr_str text)
 {
-    put(journal, KIND_REGEX, consumer->group->id, &text, NULL, NULL);
+    broker_consumer_record_put(journal, KIND_REGEX, consumer->group->id, &text, NULL, NULL);
 }
 
 void broker_consumer_drop_member(struct broker_journal *journal,
@@ -169,8 +170,8 @@ void broker_consumer_drop_group(struct broker_journal *journal,
         broker_consumer_drop_member(journal, entry->value);
     for (size_t i = 0; (entry = mr_map_next(&consumer->regexes, &i)) != NULL;)
         broker_consumer_drop_regex(journal, consumer, entry->key);
-    put(journal, KIND_TARGET_EPOCH, consumer->group->id, NULL, NULL, NULL);
-    put(journal, KIND_GROUP, consumer->group->id, NULL, NULL, NULL);
+    broker_consumer_record_put(journal, KIND_TARGET_EPOCH, consumer->group->id, NULL, NULL, NULL);
+    broker_consumer_record_put(journal, KIND_GROUP, consumer->group->id, NULL, NULL, NULL);
 }
 
 /* ---- reading back ---- */
@@ -182,16 +183,22 @@ struct replay {
     struct mr_arena arena;
 };
 
-static bool value_read(struct replay *replay, const struct wire_shape *shape, void *into)
+bool broker_consumer_record_read(mr_str value, struct mr_arena *arena,
+                                 const struct wire_shape *shape, void *into)
 {
-    struct mr_in version = mr_in_str(replay->value);
+    struct mr_in version = mr_in_str(value);
     struct wire_in in;
 
     if (mr_in_be16(&version) != 0 || version.err != MR_OK)
         return false;
-    in = wire_in_of(mr_str_slice(replay->value, 2, replay->value.length), &replay->arena, 0, true);
+    in = wire_in_of(mr_str_slice(value, 2, value.length), arena, 0, true);
     wire_read(&in, shape, into);
     return wire_in_finish(&in, shape) == MR_OK;
+}
+
+static bool value_read(struct replay *replay, const struct wire_shape *shape, void *into)
+{
+    return broker_consumer_record_read(replay->value, &replay->arena, shape, into);
 }
 
 static void member_read(struct replay *replay)

@@ -261,7 +261,8 @@ STORY("topics are told in the order of their names, so many partitions at a time
     has_topic(peer, "a", 3);
     has_topic(peer, "b", 1);
     describes(peer, 2000, NULL,
-              "__consumer_offsets/0+1 __transaction_state/0+1 a/0+3 b/0+1 c/0+2 ");
+              "__consumer_offsets/0+1 __share_group_state/0+1 __transaction_state/0+1 a/0+3 b/0+1 "
+              "c/0+2 ");
     describes(peer, 2, &(struct kafka_describe_topic_partitions_cursor){MR_STR("a"), 0},
               "a/0+2 then a/2");
     describes(peer, 2, &(struct kafka_describe_topic_partitions_cursor){MR_STR("a"), 2},

@@ -21,6 +21,8 @@ const char *broker_group_state_name(const struct broker_group *group)
 {
     if (group->consumer != NULL)
         return broker_consumer_group_state_name(group->consumer);
+    if (group->share != NULL)
+        return broker_share_group_state_name(group->share);
     switch (group->state) {
     case BROKER_GROUP_EMPTY:
         return "Empty";
@@ -39,6 +41,7 @@ const char *broker_group_state_name(const struct broker_group *group)
 bool broker_group_is_empty(const struct broker_group *group)
 {
     return group->consumer != NULL ? group->consumer->members.count == 0
+           : group->share != NULL  ? group->share->members.count == 0
                                    : group->state == BROKER_GROUP_EMPTY;
 }
 
@@ -150,6 +153,7 @@ void broker_group_free(struct broker_group *group)
     mr_array_fini(&group->members);
     mr_array_fini(&group->pending);
     broker_consumer_group_free(group->consumer);
+    broker_share_group_free(group->share);
     broker_offsets_free(group);
     mr_free(group->id);
     mr_free(group->protocol_type);
@@ -245,8 +249,8 @@ int32_t broker_group_end_classic(struct broker_group *group)
 
 void broker_group_forget_empty(struct broker_groups *groups, struct broker_group *group)
 {
-    if (group->consumer != NULL || group->members.count > 0 || group->protocol_type != NULL ||
-        group->generation > 0 || group->offsets.count > 0)
+    if (group->consumer != NULL || group->share != NULL || group->members.count > 0 ||
+        group->protocol_type != NULL || group->generation > 0 || group->offsets.count > 0)
         return;
     mr_map_remove(&groups->by_id, mr_str_from(group->id));
     broker_group_free(group);
@@ -795,8 +799,8 @@ void broker_group_join_group(struct broker_request *request)
         join_refuse(request, KAFKA_ERROR_UNKNOWN_MEMBER_ID, in->member_id);
         return;
     }
-    if (group != NULL && group->consumer != NULL) {
-        if (group->consumer->members.count > 0) {
+    if (group != NULL && (group->consumer != NULL || group->share != NULL)) {
+        if (group->share != NULL || group->consumer->members.count > 0) {
             join_refuse(request, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL, in->member_id);
             return;
         }
@@ -989,6 +993,8 @@ int16_t broker_group_check_commit(struct broker_group *group, mr_str member_id,
     struct broker_group_member *member = NULL;
     int16_t code;
 
+    if (group->share != NULL)
+        return KAFKA_ERROR_GROUP_ID_NOT_FOUND; /* it commits nothing */
     if (group->consumer != NULL)
         return broker_consumer_group_check_commit(group->consumer, member_id, generation, txn,
                                                   version);
@@ -1100,6 +1106,8 @@ static void replay_record(struct broker_replay *replay, const struct broker_batc
                               record->offset);
     else if (version == 2)
         group_restore(groups, take_str16(&in), record->value);
+    else if (version >= BROKER_SHARE_RECORDS_FIRST && version <= BROKER_SHARE_RECORDS_LAST)
+        broker_share_replay(groups, version, record->key, record->value);
     else
         broker_consumer_replay(groups, version, record->key, record->value);
 }
@@ -1127,7 +1135,10 @@ void broker_groups_start(struct broker_groups *groups)
             session_restart(group->members.items[j]);
         if (group->consumer != NULL)
             broker_consumer_group_start(group->consumer);
+        if (group->share != NULL)
+            broker_share_group_start(group->share);
     }
+    broker_share_bury_orphans(groups);
     broker_offsets_start(groups);
 }
 
@@ -1144,4 +1155,5 @@ void broker_groups_fini(struct broker_groups *groups)
     for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;)
         broker_group_free(entry->value);
     mr_map_fini(&groups->by_id);
+    mr_map_fini(&groups->share_orphans);
 }

@@ -1,6 +1,6 @@
 /* broker/group.h: consumer groups of the classic protocol, and the offsets they commit, both kept in
  * __consumer_offsets. A group of the consumer protocol has `consumer` beside it (consumer_group.h), and
- * none of the classic state. Thread: the loop's; loading runs on a disk thread before anything else. */
+ * none of the classic state; a share group has `share` (share_group.h). Thread: the loop's; loading runs on a disk thread before anything else. */
 #ifndef BROKER_GROUP_H
 #define BROKER_GROUP_H
 
@@ -10,6 +10,7 @@ struct broker_server;
 struct broker_request;
 struct broker_group;
 struct broker_consumer_group;
+struct broker_share_group;
 
 enum broker_group_state {
     BROKER_GROUP_EMPTY,
@@ -46,7 +47,8 @@ struct broker_group {
     struct mr_timer rebalance;
     struct mr_map offsets;                  /* "topic\0partition" -> struct broker_offset */
     size_t txn_offsets;                     /* pending ones */
-    struct broker_consumer_group *consumer; /* NULL: the group is a classic one */
+    struct broker_consumer_group *consumer; /* NULL: the group is a classic one, or a share group */
+    struct broker_share_group *share;       /* NULL: it is no share group */
 };
 struct broker_offset {
     char *topic;
@@ -68,6 +70,7 @@ struct broker_groups {
     struct mr_map by_id;
     struct mr_timer expiry;
     uint64_t member_number;
+    struct mr_map share_orphans; /* keys of states without a group, while loading */
 };
 void broker_groups_init(struct broker_groups *groups, struct broker_server *server);
 /* Reads __consumer_offsets. Thread: disk; the groups are nobody else's yet. */
@@ -78,7 +81,7 @@ void broker_groups_fini(struct broker_groups *groups);
 /* The marker of this producer's transaction is in __consumer_offsets. */
 void broker_groups_txn_end(struct broker_groups *groups, int64_t producer_id, bool commit);
 /* A topic is gone, and with it what groups had committed for it. */
-void broker_groups_forget_topic(struct broker_groups *groups, mr_str topic);
+void broker_groups_forget_topic(struct broker_groups *groups, mr_str topic, const mr_uuid *id);
 
 /* ---- offsets.c: committed offsets; the handlers for them are there too ---- */
 struct broker_group *broker_group_find(struct broker_groups *groups, mr_str id);

@@ -74,7 +74,7 @@ static void describe_group(struct broker_request *request, mr_str id,
     }
     if (answer->error_code != KAFKA_ERROR_NONE)
         return;
-    if (group == NULL || group->consumer != NULL) {
+    if (group == NULL || group->consumer != NULL || group->share != NULL) {
         answer->error_message = mr_arena_printf(&request->arena, "Group %.*s %s.", MR_STR_ARG(id),
                                                 group == NULL ? "not found"
                                                               : "is not a classic group");
@@ -109,8 +109,8 @@ void broker_group_describe_groups(struct broker_request *request)
 /* ---- ConsumerGroupDescribe ---- */
 
 /* Topics that are gone have no name, and are left out. */
-static struct kafka_consumer_group_describe_assignment
-describe_places(struct broker_request *request, const struct broker_places *places)
+struct kafka_consumer_group_describe_assignment
+broker_consumer_group_assignment(struct broker_request *request, const struct broker_places *places)
 {
     struct kafka_consumer_group_describe_assignment told = {0};
     int32_t count;
@@ -157,8 +157,8 @@ static void describe_consumer_member(struct broker_request *request,
         answer->subscribed_topic_names.items[i] = broker_server_text(request,
                                                                      member->topics.items[i]);
     answer->subscribed_topic_regex = nullable_text(request, member->regex);
-    answer->assignment = describe_places(request, &member->assigned);
-    answer->target_assignment = describe_places(request, &member->target);
+    answer->assignment = broker_consumer_group_assignment(request, &member->assigned);
+    answer->target_assignment = broker_consumer_group_assignment(request, &member->target);
     answer->member_type = 1;
 }
 
@@ -233,8 +233,12 @@ void broker_group_list_groups(struct broker_request *request)
     for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;) {
         const struct broker_group *group = entry->value;
         const char *state = broker_group_state_name(group);
-        const char *type = group->consumer != NULL ? "consumer" : "classic";
-        const char *protocol = group->consumer != NULL ? "consumer" : group->protocol_type;
+        const char *type = group->consumer != NULL ? "consumer"
+                           : group->share != NULL  ? "share"
+                                                   : "classic";
+        const char *protocol = group->consumer != NULL || group->share != NULL
+                                   ? type
+                                   : group->protocol_type;
         if (!passes(in->states_filter.items, in->states_filter.count, state) ||
             !passes(in->types_filter.items, in->types_filter.count, type))
             continue;
@@ -263,6 +267,8 @@ void broker_group_delete(struct broker_groups *groups, struct broker_group *grou
                          broker_server_internal(groups->server, MR_STR("__consumer_offsets")));
     if (group->consumer != NULL)
         broker_consumer_drop_group(&journal, group->consumer);
+    if (group->share != NULL)
+        broker_share_group_delete(group->share, &journal);
     broker_journal_add(&journal, mr_buf_as_str(&key), MR_STR_NULL);
     if (broker_journal_append(&journal, -1, -1, &end) != MR_OK)
         mr_log(MR_LOG_WARN, "broker", "group %s: its deletion is not saved: %s", group->id,
@@ -332,6 +338,8 @@ bool broker_group_reads(const struct broker_group *group, mr_str topic)
 {
     if (group->consumer != NULL)
         return broker_consumer_group_reads(group->consumer, topic);
+    if (group->share != NULL)
+        return false;
     for (size_t i = 0; i < group->members.count; i++) {
         const struct broker_group_member *member = group->members.items[i];
         for (size_t j = 0; j < member->protocols.count; j++) {
@@ -390,7 +398,7 @@ void broker_group_offset_delete(struct broker_request *request)
 
     if (!request->server->ready)
         out->error_code = KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
-    else if (group == NULL)
+    else if (group == NULL || group->share != NULL)
         out->error_code = KAFKA_ERROR_GROUP_ID_NOT_FOUND;
     else if (group->consumer == NULL && group->state != BROKER_GROUP_EMPTY &&
              (group->protocol_type == NULL || strcmp(group->protocol_type, "consumer") != 0))

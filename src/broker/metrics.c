@@ -2,6 +2,7 @@
  * the names that dashboards for Kafka know: those of its JMX exporter, and for groups those of
  * kafka-exporter. What only rises is counted where it happens (base/metrics.def). */
 #include "broker/consumer_group.h"
+#include "broker/share_group.h"
 #include "broker/server.h"
 
 enum gauge {
@@ -165,6 +166,7 @@ static void groups_print(const struct broker_server *server, struct mr_buf *out)
     for (size_t i = 0; (entry = mr_map_next(&server->groups.by_id, &i)) != NULL;) {
         const struct broker_group *group = entry->value;
         size_t members = group->consumer != NULL ? group->consumer->members.count
+                         : group->share != NULL  ? group->share->members.count
                                                  : group->members.count;
         empty += members == 0;
         mr_buf_cstr(out, gauges[GAUGE_GROUP_MEMBERS].name);

@@ -253,11 +253,12 @@ int16_t broker_offsets_drop(struct broker_group *group, mr_str topic, int32_t pa
     return broker_server_error(err);
 }
 
-void broker_groups_forget_topic(struct broker_groups *groups, mr_str topic)
+void broker_groups_forget_topic(struct broker_groups *groups, mr_str topic, const mr_uuid *id)
 {
     struct mr_map_entry *entry;
     for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;)
         broker_offsets_drop(entry->value, topic, -1);
+    broker_share_forget_topic(groups, id);
 }
 
 /* ---- OffsetCommit, TxnOffsetCommit ---- */
@@ -625,6 +626,8 @@ static int16_t fetch_check(const struct broker_request *request, const struct br
         return KAFKA_ERROR_INVALID_GROUP_ID;
     if (group == NULL)
         return by_member ? KAFKA_ERROR_GROUP_ID_NOT_FOUND : KAFKA_ERROR_NONE;
+    if (group->share != NULL)
+        return KAFKA_ERROR_GROUP_ID_NOT_FOUND;
     if (group->consumer == NULL)
         return KAFKA_ERROR_NONE;
     return broker_consumer_group_check_fetch(group->consumer, asked->member_id,
@@ -756,7 +759,8 @@ static void group_expire(struct broker_groups *groups, struct broker_group *grou
     struct mr_map_entry *entry;
     int64_t used_ms = group->changed_ms;
 
-    if (!broker_group_is_empty(group) || group->txn_offsets > 0 || group->pending.count > 0)
+    if (!broker_group_is_empty(group) || group->txn_offsets > 0 || group->pending.count > 0 ||
+        group->share != NULL) /* where a share group stands is kept until it is deleted */
         return;
     for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
         const struct broker_offset *offset = entry->value;

@@ -449,15 +449,24 @@ static int16_t init_producer_id_look(const struct broker_request *request)
                                 KAFKA_ACL_CLUSTER_NAME);
 }
 
+static int16_t topics_look(const struct broker_request *request, const mr_str *names, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++)
+        if (!topic_allows(request, KAFKA_ACL_OP_DESCRIBE, names[i]))
+            return broker_rights_refuse(request, KAFKA_ACL_OP_DESCRIBE, KAFKA_ACL_TOPIC, names[i]);
+    return KAFKA_ERROR_NONE;
+}
+
 static int16_t heartbeat_look(const struct broker_request *request)
 {
-    const struct kafka_consumer_group_heartbeat_request *in = request->in;
+    const struct kafka_consumer_group_heartbeat_request *consumer = request->in;
+    const struct kafka_share_group_heartbeat_request *share = request->in;
 
-    for (int32_t i = 0; i < in->subscribed_topic_names.count; i++)
-        if (!topic_allows(request, KAFKA_ACL_OP_DESCRIBE, in->subscribed_topic_names.items[i]))
-            return broker_rights_refuse(request, KAFKA_ACL_OP_DESCRIBE, KAFKA_ACL_TOPIC,
-                                        in->subscribed_topic_names.items[i]);
-    return KAFKA_ERROR_NONE;
+    return request->api->key == KAFKA_API_share_group_heartbeat
+               ? topics_look(request, share->subscribed_topic_names.items,
+                             share->subscribed_topic_names.count)
+               : topics_look(request, consumer->subscribed_topic_names.items,
+                             consumer->subscribed_topic_names.count);
 }
 
 static int16_t coordinator_look(const struct broker_request *request, mr_str key)
@@ -507,6 +516,7 @@ static int16_t special_look(const struct broker_request *request)
     case KAFKA_API_add_partitions_to_txn:
         return add_partitions_look(request);
     case KAFKA_API_consumer_group_heartbeat:
+    case KAFKA_API_share_group_heartbeat:
         return heartbeat_look(request);
     case KAFKA_API_offset_fetch:
         return offset_fetch_look(request);

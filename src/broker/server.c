@@ -172,6 +172,12 @@ static void request_leave(struct broker_conn *conn, struct broker_request *reque
         broker_throttle_spent(request, mr_clock_mono_us(clock) - began_us);
 }
 
+/* Requests that wait for records. */
+static bool is_fetch(const struct kafka_api *api)
+{
+    return api->key == KAFKA_API_fetch || api->key == KAFKA_API_share_fetch;
+}
+
 static void conn_flush(struct broker_conn *conn)
 {
     if (conn->flushing)
@@ -184,7 +190,7 @@ static void conn_flush(struct broker_conn *conn)
             conn->last = &conn->first;
         conn->request_count--;
         conn->request_bytes -= request->frame.length;
-        conn->fetch_count -= request->api->key == KAFKA_API_fetch;
+        conn->fetch_count -= is_fetch(request->api);
         if (!request->silent)
             request_leave(conn, request);
         request_free(request);
@@ -345,7 +351,7 @@ static void enqueue(struct broker_conn *conn, struct broker_request *request)
     conn->last = &request->next;
     conn->request_count++;
     conn->request_bytes += request->frame.length;
-    conn->fetch_count += request->api->key == KAFKA_API_fetch;
+    conn->fetch_count += is_fetch(request->api);
     if (!conn->paused && (conn->request_count >= MR_LIMIT_BROKER_PIPELINE ||
                           conn->request_bytes >= MR_LIMIT_BROKER_PIPELINE_BYTES ||
                           conn->fetch_count >= CONN_FETCHES_MAX)) {
@@ -513,6 +519,7 @@ static void on_closed(struct net_conn *net, mr_err why)
     mr_timer_stop(&conn->hold_timer);
     server->conn_count--;
     mr_counter_add(server->storage.connections, -1);
+    broker_share_conn_gone(server, conn);
     broker_sasl_end(conn);
     mr_free(conn);
 }
@@ -654,7 +661,7 @@ static void recovered(struct broker_txns *txns)
 struct coordinators_job {
     struct mr_job job;
     struct broker_server *server;
-    struct broker_log *offsets, *state;
+    struct broker_log *offsets, *shares, *state;
     mr_err err;
     char why[512];
 };
@@ -664,6 +671,8 @@ static void coordinators_work(struct mr_job *job)
     struct coordinators_job *load = mr_container(job, struct coordinators_job, job);
 
     load->err = broker_groups_load(&load->server->groups, load->offsets);
+    if (load->err == MR_OK)
+        load->err = broker_share_load(&load->server->groups, load->shares);
     if (load->err == MR_OK)
         load->err = broker_txns_load(&load->server->txns, load->state);
     if (load->err != MR_OK)
@@ -680,6 +689,7 @@ static void coordinators_done(struct mr_job *job)
     else if (!server->closing)
         broker_txns_recover(&server->txns);
     broker_log_unuse(load->offsets);
+    broker_log_unuse(load->shares);
     broker_log_unuse(load->state);
     mr_free(load);
 }
@@ -700,7 +710,9 @@ static void topics_loaded(struct broker_topics *topics, mr_err err)
     load->server = server;
     load->offsets = broker_server_internal(server, MR_STR("__consumer_offsets"));
     load->state = broker_server_internal(server, MR_STR("__transaction_state"));
+    load->shares = broker_server_internal(server, MR_STR("__share_group_state"));
     load->offsets->users++;
+    load->shares->users++;
     load->state->users++;
     mr_disk_submit(server->disk, &load->job);
 }
@@ -743,6 +755,7 @@ static mr_err advertise_parse(struct broker_server *server, mr_str text)
 static void server_free(struct broker_server *server)
 {
     broker_groups_fini(&server->groups);
+    broker_share_sessions_fini(&server->share_sessions);
     broker_sessions_fini(&server->sessions);
     broker_txns_fini(&server->txns);
     broker_topics_fini(&server->topics);

@@ -10,6 +10,7 @@
 #include "broker/journal.h"
 #include "broker/security.h"
 #include "broker/sessions.h"
+#include "broker/share_group.h"
 #include "broker/snapshot.h"
 #include "broker/topics.h"
 #include "broker/txn.h"
@@ -59,6 +60,7 @@ struct broker_server {
     struct broker_groups groups;
     struct broker_txns txns;
     struct broker_sessions sessions;
+    struct broker_share_sessions share_sessions;
     struct broker_security security;
     struct broker_snapshots snapshots;
     size_t hashing;                         /* passwords on disk threads */

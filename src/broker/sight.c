@@ -216,6 +216,57 @@ static void consumer_groups_sight(struct broker_request *request)
     }
 }
 
+static void share_groups_sight(struct broker_request *request)
+{
+    const struct kafka_share_group_describe_request *in = request->in;
+    struct kafka_share_group_describe_response *out = request->out;
+
+    for (int32_t i = 0; i < out->groups.count; i++) {
+        struct kafka_share_group_describe_group *group = &out->groups.items[i];
+        bool seen = true;
+        for (int32_t at = 0; at < group->members.count; at++)
+            seen = seen && sees_assignment(request, &group->members.items[at].assignment);
+        if (!seen) {
+            group->error_code = KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED;
+            group->error_message = MR_STR("The group has topics that the client may not describe.");
+            group->members.count = 0;
+        }
+        if (in->include_authorized_operations && group->error_code == KAFKA_ERROR_NONE)
+            group->authorized_operations = rights(request, KAFKA_ACL_GROUP, group->group_id);
+    }
+}
+
+/* Topics that were named are told of with their error, others are left out. */
+static void share_offsets_sight(struct broker_request *request)
+{
+    const struct kafka_describe_share_group_offsets_request *in = request->in;
+    struct kafka_describe_share_group_offsets_response *out = request->out;
+
+    for (int32_t i = 0; i < out->groups.count; i++) {
+        struct kafka_describe_share_group_offsets_response_group *group = &out->groups.items[i];
+        int32_t kept = 0;
+        bool named = false;
+        for (int32_t at = 0; at < in->groups.count; at++)
+            named = named || (mr_str_equal(in->groups.items[at].group_id, group->group_id) &&
+                              in->groups.items[at].topics.count >= 0);
+        for (int32_t k = 0; k < group->topics.count; k++) {
+            struct kafka_describe_share_group_offsets_response_topic *topic =
+                &group->topics.items[k];
+            bool seen = sees(request, KAFKA_ACL_TOPIC, topic->topic_name);
+            for (int32_t at = 0; at < topic->partitions.count && !seen; at++) {
+                topic->partitions.items[at].start_offset = -1;
+                topic->partitions.items[at].lag = -1;
+                topic->partitions.items[at].error_code = KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED;
+            }
+            if (!seen)
+                topic->topic_id = (mr_uuid){{0}};
+            if (seen || named)
+                group->topics.items[kept++] = *topic;
+        }
+        group->topics.count = kept;
+    }
+}
+
 static void classic_groups_sight(struct broker_request *request)
 {
     const struct kafka_describe_groups_request *in = request->in;
@@ -304,6 +355,8 @@ void broker_sight_answer(struct broker_request *request)
         [KAFKA_API_describe_groups] = classic_groups_sight,
         [KAFKA_API_list_groups] = groups_sight,
         [KAFKA_API_consumer_group_describe] = consumer_groups_sight,
+        [KAFKA_API_share_group_describe] = share_groups_sight,
+        [KAFKA_API_describe_share_group_offsets] = share_offsets_sight,
         [KAFKA_API_list_transactions] = transactions_sight,
         [KAFKA_API_describe_transactions] = transaction_topics_sight,
         [KAFKA_API_describe_cluster] = cluster_sight,

@@ -67,7 +67,8 @@ bool broker_topics_name_ok(mr_str name)
 bool broker_topics_is_internal(mr_str name)
 {
     return mr_str_equal(name, MR_STR("__consumer_offsets")) ||
-           mr_str_equal(name, MR_STR("__transaction_state"));
+           mr_str_equal(name, MR_STR("__transaction_state")) ||
+           mr_str_equal(name, MR_STR("__share_group_state"));
 }
 
 /* ---- making and freeing ---- */
@@ -151,6 +152,22 @@ static void print_topic(const struct broker_topic *topic, struct mr_buf *out)
     broker_config_print(&topic->config, out);
 }
 
+/* A group's name may have any bytes: what is not plain goes as %XX. */
+static void print_group(mr_str name, const struct broker_group_config *config, struct mr_buf *out)
+{
+    mr_buf_printf(out, "group ");
+    for (size_t i = 0; i < name.length; i++) {
+        unsigned char byte = (unsigned char)name.data[i];
+        bool plain = byte > ' ' && byte < 0x7f && byte != '%';
+        if (plain)
+            mr_buf_add(out, &byte, 1);
+        else
+            mr_buf_printf(out, "%%%02x", byte);
+    }
+    mr_buf_printf(out, "\n");
+    broker_group_config_print(config, out);
+}
+
 void broker_topics_print(const struct broker_topics *topics, struct mr_buf *out)
 {
     struct mr_map_entry *entry;
@@ -162,6 +179,9 @@ void broker_topics_print(const struct broker_topics *topics, struct mr_buf *out)
         print_topic(entry->value, out);
     for (size_t i = 0; i < topics->deleting.count; i++)
         print_topic(topics->deleting.items[i], out);
+    for (size_t i = 0; (entry = mr_map_next(&topics->group_configs, &i)) != NULL;)
+        if (entry->key.length > 0)
+            print_group(entry->key, entry->value, out);
     mr_buf_printf(out, "end %08x\n", mr_crc32c(0, out->data + from, out->length - from));
 }
 
@@ -276,12 +296,66 @@ static mr_err read_topic(struct broker_topics *topics, mr_str line, struct broke
     return MR_OK;
 }
 
-static mr_err read_row(struct broker_topics *topics, mr_str line, struct broker_topic **topic)
+static int nibble(char digit)
+{
+    return digit >= '0' && digit <= '9'   ? digit - '0'
+           : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
+                                          : -1;
+}
+
+static mr_err read_group(mr_str text, struct mr_buf *name)
+{
+    for (size_t i = 0; i < text.length; i++) {
+        int high, low;
+        if (text.data[i] != '%') {
+            mr_buf_add(name, &text.data[i], 1);
+            continue;
+        }
+        if (i + 2 >= text.length || (high = nibble(text.data[i + 1])) < 0 ||
+            (low = nibble(text.data[i + 2])) < 0)
+            return MR_CORRUPT;
+        char byte = (char)(high << 4 | low);
+        mr_buf_add(name, &byte, 1);
+        i += 2;
+    }
+    return name->length > 0 ? MR_OK : MR_CORRUPT;
+}
+
+/* A setting of the group whose row came last. */
+static mr_err read_group_setting(struct broker_topics *topics, mr_str group, mr_str name,
+                                 mr_str value)
+{
+    struct broker_group_config config;
+    mr_err err;
+
+    if (broker_group_config_find(name) < 0)
+        return MR_OK; /* of another release */
+    broker_group_config_copy(broker_group_config_of(&topics->group_configs, group), &config);
+    err = broker_group_config_set(&config, name, value);
+    if (err == MR_OK)
+        broker_group_config_put(&topics->group_configs, group, &config);
+    broker_group_config_fini(&config);
+    return err;
+}
+
+/* Whose settings the rows tell: those of a topic, or of a group when it has a name. */
+struct catalog_place {
+    struct broker_topic *topic;
+    struct mr_buf group;
+};
+
+static mr_err read_row(struct broker_topics *topics, mr_str line, struct catalog_place *place)
 {
     mr_str name;
 
-    if (mr_str_starts(line, MR_STR("topic ")))
-        return read_topic(topics, line, topic);
+    if (mr_str_starts(line, MR_STR("topic "))) {
+        mr_buf_clear(&place->group);
+        return read_topic(topics, line, &place->topic);
+    }
+    if (mr_str_starts(line, MR_STR("group "))) {
+        mr_buf_clear(&place->group);
+        return read_group(mr_str_slice(line, 6, line.length), &place->group);
+    }
     if (mr_str_starts(line, MR_STR("cluster ")) && line.length < 8 + sizeof(topics->cluster_id)) {
         snprintf(topics->cluster_id, sizeof(topics->cluster_id), "%.*s", (int)line.length - 8,
                  line.data + 8);
@@ -291,22 +365,40 @@ static mr_err read_row(struct broker_topics *topics, mr_str line, struct broker_
         return mr_str_to_i64(mr_str_slice(line, 12, line.length), &topics->producer_id_end);
     if (mr_str_starts(line, MR_STR("end ")))
         return MR_OK;
-    if (*topic == NULL || !mr_str_split(&line, '=', &name))
+    if ((place->topic == NULL && place->group.length == 0) || !mr_str_split(&line, '=', &name))
         return MR_CORRUPT;
     if (line.data == NULL)
         line = MR_STR("");
+    if (place->group.length > 0)
+        return read_group_setting(topics, mr_buf_as_str(&place->group), name, line);
     if (broker_config_find(name) < 0)
         return MR_OK; /* a setting of another release */
-    return broker_config_set(&(*topic)->config, name, line);
+    return broker_config_set(&place->topic->config, name, line);
+}
+
+static mr_err catalog_rows(struct broker_topics *topics, mr_str text)
+{
+    struct catalog_place place = {0};
+    size_t number = 0;
+    mr_str line;
+    mr_err err = MR_OK;
+
+    while (err == MR_OK && mr_str_split(&text, '\n', &line)) {
+        number++;
+        if (number == 1 && !mr_str_equal(line, MR_STR("millrace-broker 1")))
+            err = mr_fail(MR_UNSUPPORTED, "%s/catalog: expected format 1, found \"%.*s\"",
+                          topics->folder, MR_STR_ARG(line));
+        else if (number > 1 && line.length > 0 && read_row(topics, line, &place) != MR_OK)
+            err = catalog_broken(topics, number, line);
+    }
+    mr_buf_fini(&place.group);
+    return err;
 }
 
 static mr_err catalog_read(struct broker_topics *topics, mr_str text)
 {
-    struct broker_topic *topic = NULL;
     ptrdiff_t end = -1;
     char sum[9];
-    size_t number = 0;
-    mr_str line;
 
     for (size_t i = text.length; i-- > 0 && end < 0;)
         if ((i == 0 || text.data[i - 1] == '\n') &&
@@ -319,15 +411,7 @@ static mr_err catalog_read(struct broker_topics *topics, mr_str text)
         return mr_fail(MR_CORRUPT, "%s/catalog: expected the checksum %s at its end, found %.*s",
                        topics->folder, sum,
                        MR_STR_ARG(mr_str_slice(text, (size_t)end + 4, (size_t)end + 12)));
-    while (mr_str_split(&text, '\n', &line)) {
-        number++;
-        if (number == 1 && !mr_str_equal(line, MR_STR("millrace-broker 1")))
-            return mr_fail(MR_UNSUPPORTED, "%s/catalog: expected format 1, found \"%.*s\"",
-                           topics->folder, MR_STR_ARG(line));
-        if (number > 1 && line.length > 0 && read_row(topics, line, &topic) != MR_OK)
-            return catalog_broken(topics, number, line);
-    }
-    return MR_OK;
+    return catalog_rows(topics, text);
 }
 
 static void cluster_id_make(char out[32])
@@ -389,6 +473,7 @@ mr_err broker_topics_peek(struct broker_topics *topics, struct broker_storage *s
     mr_err err;
 
     *topics = (struct broker_topics){.storage = storage};
+    broker_group_configs_init(&topics->group_configs);
     topics->folder = mr_copy_cstr(mr_str_from(storage->folder));
     snprintf(path, sizeof(path), "%s/catalog", topics->folder);
     err = mr_file_read(path, CATALOG_BYTES_MAX, &file);
@@ -406,6 +491,7 @@ mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *s
     mr_err err;
 
     *topics = (struct broker_topics){.storage = storage, .default_partitions = 4};
+    broker_group_configs_init(&topics->group_configs);
     topics->write_task.run = catalog_write;
     topics->folder = mr_copy_cstr(mr_str_from(storage->folder));
     snprintf(path, sizeof(path), "%s/topics", topics->folder);
@@ -429,6 +515,7 @@ mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *s
         goto out;
     ensure_internal(topics, MR_STR("__consumer_offsets"));
     ensure_internal(topics, MR_STR("__transaction_state"));
+    ensure_internal(topics, MR_STR("__share_group_state"));
     /* A block of ids is spent by each start, so none is ever given out twice. */
     topics->producer_id_next = topics->producer_id_end +
                                (topics->was_restored ? PRODUCER_IDS_PASSED : 0);
@@ -521,6 +608,7 @@ void broker_topics_fini(struct broker_topics *topics)
     mr_map_fini(&topics->by_name);
     mr_map_fini(&topics->by_id);
     mr_array_fini(&topics->deleting);
+    broker_group_configs_fini(&topics->group_configs);
     mr_free(topics->folder);
 }
 

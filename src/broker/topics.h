@@ -4,6 +4,7 @@
 #ifndef BROKER_TOPICS_H
 #define BROKER_TOPICS_H
 
+#include "broker/group_config.h"
 #include "broker/storage.h"
 
 struct broker_topic;
@@ -31,6 +32,7 @@ struct broker_topics {
     struct broker_storage *storage;
     struct mr_map by_name, by_id; /* topics in sight; by_id: 16 bytes */
     MR_ARRAY(struct broker_topic *) deleting;
+    struct mr_map group_configs; /* group_config.h; kept here, for the catalog is written here */
     char cluster_id[32];
     int64_t producer_id_next;  /* ids from here on were never given out */
     int64_t producer_id_end;   /* as the catalog says; ids below it may be given out */

@@ -124,6 +124,7 @@ struct member {
 struct described {
     struct shell *shell;
     mr_str name, state, strategy;
+    bool share; /* it is a share group (KIP-932) */
     MR_ARRAY(struct member) members;
     MR_ARRAY(struct owned) owned;
 };
@@ -194,6 +195,21 @@ static void describe_new_fill(void *context, int16_t version, struct mr_arena *a
     describe->group_ids.count = 1;
 }
 
+/* What a member of either kind reads. */
+static void describe_assignment(struct described *described,
+                                const struct kafka_consumer_group_describe_assignment *assignment)
+{
+    size_t at = described->members.count - 1;
+    for (int32_t k = 0; k < assignment->topic_partitions.count; k++) {
+        const struct kafka_consumer_group_describe_topic *topic =
+            &assignment->topic_partitions.items[k];
+        mr_str name = mr_arena_str(&described->shell->arena, topic->topic_name);
+        described->members.items[at].partitions += (size_t)topic->partitions.count;
+        for (int32_t p = 0; p < topic->partitions.count; p++)
+            *mr_array_add(&described->owned) = (struct owned){name, topic->partitions.items[p], at};
+    }
+}
+
 static int16_t describe_new_use(void *context, int16_t version, const void *response)
 {
     struct described *described = context;
@@ -208,19 +224,45 @@ static int16_t describe_new_use(void *context, int16_t version, const void *resp
     described->strategy = mr_arena_str(arena, group->assignor_name);
     for (int32_t i = 0; i < group->members.count; i++) {
         const struct kafka_consumer_group_describe_member *one = &group->members.items[i];
-        struct member *member = mr_array_add(&described->members);
-        *member = (struct member){mr_arena_str(arena, one->member_id),
-                                  mr_arena_str(arena, one->client_id),
-                                  mr_arena_str(arena, one->client_host), 0};
-        for (int32_t k = 0; k < one->assignment.topic_partitions.count; k++) {
-            const struct kafka_consumer_group_describe_topic *topic =
-                &one->assignment.topic_partitions.items[k];
-            mr_str name = mr_arena_str(arena, topic->topic_name);
-            member->partitions += (size_t)topic->partitions.count;
-            for (int32_t p = 0; p < topic->partitions.count; p++)
-                *mr_array_add(&described->owned) = (struct owned){name, topic->partitions.items[p],
-                                                                  (size_t)i};
-        }
+        *mr_array_add(&described->members) = (struct member){
+            mr_arena_str(arena, one->member_id), mr_arena_str(arena, one->client_id),
+            mr_arena_str(arena, one->client_host), 0};
+        describe_assignment(described, &one->assignment);
+    }
+    return group->error_code;
+}
+
+/* And of a share group (KIP-932). */
+static void describe_share_fill(void *context, int16_t version, struct mr_arena *arena,
+                                void *request)
+{
+    const struct described *described = context;
+    struct kafka_share_group_describe_request *describe = request;
+    (void)version;
+    describe->group_ids.items = mr_arena_array(arena, wire_string, 1);
+    describe->group_ids.items[0] = described->name;
+    describe->group_ids.count = 1;
+}
+
+static int16_t describe_share_use(void *context, int16_t version, const void *response)
+{
+    struct described *described = context;
+    struct mr_arena *arena = &described->shell->arena;
+    const struct kafka_share_group_describe_response *answer = response;
+    (void)version;
+    if (answer->groups.count == 0)
+        return KAFKA_ERROR_UNKNOWN_SERVER_ERROR;
+    const struct kafka_share_group_describe_group *group = &answer->groups.items[0];
+    described->members.count = described->owned.count = 0;
+    described->share = group->error_code == KAFKA_ERROR_NONE;
+    described->state = mr_arena_str(arena, group->group_state);
+    described->strategy = mr_arena_str(arena, group->assignor_name);
+    for (int32_t i = 0; i < group->members.count; i++) {
+        const struct kafka_share_group_describe_member *one = &group->members.items[i];
+        *mr_array_add(&described->members) = (struct member){
+            mr_arena_str(arena, one->member_id), mr_arena_str(arena, one->client_id),
+            mr_arena_str(arena, one->client_host), 0};
+        describe_assignment(described, &one->assignment);
     }
     return group->error_code;
 }
@@ -243,6 +285,12 @@ static mr_err describe(struct shell *shell, mr_str group, struct described *out)
                                  KAFKA_API_consumer_group_describe, describe_new_fill,
                                  describe_new_use, out, mr_arena_cstr(&shell->arena, group));
         err = asked == MR_UNSUPPORTED ? MR_NOT_FOUND : asked; /* an older log has none such */
+    }
+    if (err == MR_NOT_FOUND) {
+        mr_err asked = shell_ask(shell, (struct kafka_target){KAFKA_TARGET_GROUP, group, 0},
+                                 KAFKA_API_share_group_describe, describe_share_fill,
+                                 describe_share_use, out, mr_arena_cstr(&shell->arena, group));
+        err = asked == MR_UNSUPPORTED ? MR_NOT_FOUND : asked;
     }
     if (err == MR_NOT_FOUND)
         err = mr_fail(MR_NOT_FOUND, "group %.*s: there is none of this name", MR_STR_ARG(group));
@@ -312,12 +360,58 @@ static mr_err print_offsets(struct shell *shell, const struct described *describ
     return MR_OK;
 }
 
+static void share_offsets_fill(void *context, int16_t version, struct mr_arena *arena,
+                               void *request)
+{
+    const struct described *described = context;
+    struct kafka_describe_share_group_offsets_request *describe = request;
+    (void)version;
+    describe->groups.items = mr_arena_array(
+        arena, struct kafka_describe_share_group_offsets_request_group, 1);
+    describe->groups.items[0].group_id = described->name;
+    describe->groups.items[0].topics.count = -1;
+    describe->groups.count = 1;
+}
+
+static int16_t share_offsets_use(void *context, int16_t version, const void *response)
+{
+    const struct kafka_describe_share_group_offsets_response *answer = response;
+    (void)context, (void)version;
+    if (answer->groups.count == 0)
+        return KAFKA_ERROR_UNKNOWN_SERVER_ERROR;
+    const struct kafka_describe_share_group_offsets_response_group *group =
+        &answer->groups.items[0];
+    if (group->error_code != KAFKA_ERROR_NONE)
+        return group->error_code;
+    printf("\n%-20s %-24s %-10s %-15s %s\n", "GROUP", "TOPIC", "PARTITION", "START-OFFSET", "LAG");
+    for (int32_t i = 0; i < group->topics.count; i++)
+        for (int32_t k = 0; k < group->topics.items[i].partitions.count; k++) {
+            const struct kafka_describe_share_group_offsets_response_partition *row =
+                &group->topics.items[i].partitions.items[k];
+            printf("%-20.*s %-24.*s %-10d ", MR_STR_ARG(group->group_id),
+                   MR_STR_ARG(group->topics.items[i].topic_name), row->partition_index);
+            print_number(row->start_offset, 15);
+            print_number(row->lag, 0);
+            printf("\n");
+        }
+    return KAFKA_ERROR_NONE;
+}
+
+/* Where a share group stands; its members read partitions together, so none of them is told beside one. */
+static mr_err print_share_offsets(struct shell *shell, struct described *described)
+{
+    return shell_ask(shell, (struct kafka_target){KAFKA_TARGET_GROUP, described->name, 0},
+                     KAFKA_API_describe_share_group_offsets, share_offsets_fill, share_offsets_use,
+                     described, mr_arena_cstr(&shell->arena, described->name));
+}
+
 static mr_err print_group(struct shell *shell, mr_str group)
 {
     struct described described;
     mr_err err = describe(shell, group, &described);
     if (err == MR_OK && described.members.count == 0)
-        fprintf(stderr, "Consumer group '%.*s' has no active members.\n", MR_STR_ARG(group));
+        fprintf(stderr, "%s group '%.*s' has no active members.\n",
+                described.share ? "Share" : "Consumer", MR_STR_ARG(group));
     if (err == MR_OK && shell->options.state.count > 0) {
         printf("\n%-20s %-20s %-15s %s\n", "GROUP", "ASSIGNMENT-STRATEGY", "STATE", "#MEMBERS");
         printf("%-20.*s %-20.*s %-15.*s %zu\n", MR_STR_ARG(group),
@@ -332,7 +426,8 @@ static mr_err print_group(struct shell *shell, mr_str group)
                    MR_STR_ARG(one->host), MR_STR_ARG(one->client), one->partitions);
         }
     } else if (err == MR_OK) {
-        err = print_offsets(shell, &described);
+        err = described.share ? print_share_offsets(shell, &described)
+                              : print_offsets(shell, &described);
     }
     described_fini(&described);
     return err;

@@ -1,0 +1,376 @@
+/* broker/share_test.c: share groups: what becomes of records, alone; members, locks and restarts over a
+ * socket on a test's clock. */
+#include "broker_peer.h"
+
+/* ---- one partition, alone ---- */
+
+static struct broker_share_partition given_partition(int64_t start)
+{
+    struct broker_share_partition partition = {0};
+    broker_share_partition_begin(&partition, start);
+    return partition;
+}
+
+struct wish {
+    uint64_t owner;
+    int64_t records, at;
+    bool strict;
+};
+
+/* Shows the batches of two offsets each, "first-last:deliveries" of what was acquired. */
+static const char *takes(struct broker_share_partition *partition, struct wish wish, int64_t end)
+{
+    static char told[400];
+    struct broker_share_take take = {.owner = wish.owner,
+                                     .lock_us = 1000,
+                                     .records_max = wish.records,
+                                     .batch_size = 4,
+                                     .in_flight_max = 20,
+                                     .strict = wish.strict,
+                                     .at = wish.at};
+    size_t length = 0;
+
+    for (int64_t base = wish.at / 2 * 2; base < end; base += 2)
+        broker_share_partition_acquire(partition, &take, base, base + 1, false);
+    told[0] = '\0';
+    for (size_t i = 0; i < take.acquired.count; i++)
+        length += (size_t)snprintf(told + length, sizeof(told) - length, "%s%lld-%lld:%d",
+                                   i > 0 ? " " : "", (long long)take.acquired.items[i].first_offset,
+                                   (long long)take.acquired.items[i].last_offset,
+                                   take.acquired.items[i].delivery_count);
+    mr_array_fini(&take.acquired);
+    return told;
+}
+
+static int16_t says(struct broker_share_partition *partition, uint64_t owner, int64_t first,
+                    int64_t last, const char *verdicts)
+{
+    int8_t types[32];
+    struct kafka_share_acknowledgement batch = {first, last, {types, (int32_t)strlen(verdicts)}};
+
+    for (size_t i = 0; verdicts[i] != '\0'; i++)
+        types[i] = (int8_t)(verdicts[i] - '0');
+    return broker_share_partition_acknowledge(partition, owner, &batch, 1, 5, 2000);
+}
+
+STORY("members of a share group get records that nobody else has, whole batches at a time")
+{
+    struct broker_share_partition partition = given_partition(0);
+    expect_str(mr_str_from(takes(&partition, (struct wish){1, 3, 0, false}, 12)), MR_STR("0-3:1"));
+    expect_int(broker_share_partition_next(&partition), 4);
+    expect_str(mr_str_from(takes(&partition, (struct wish){2, 100, 4, false}, 12)),
+               MR_STR("4-7:1 8-11:1"));
+    expect_str(mr_str_from(takes(&partition, (struct wish){2, 100, 12, false}, 12)), MR_STR(""));
+    expect_int(says(&partition, 1, 4, 5, "1"), KAFKA_ERROR_INVALID_RECORD_STATE);
+    expect_int(says(&partition, 2, 10, 12, "1"), KAFKA_ERROR_INVALID_RECORD_STATE);
+    expect_int(says(&partition, 2, 4, 11, "1"), 0);
+    expect_int(partition.start, 0);
+    expect_int(broker_share_partition_done(&partition), 8);
+    expect_int(says(&partition, 1, 0, 3, "1123"), 0);
+    expect_int(partition.start, 2);
+    expect_str(mr_str_from(takes(&partition, (struct wish){3, 100, 2, false}, 12)),
+               MR_STR("2-2:2"));
+    expect_int(says(&partition, 3, 2, 2, "0"), 0);
+    expect_int(partition.start, 12);
+    expect_int((int64_t)partition.count, 0);
+    expect_int(says(&partition, 3, 2, 2, "1"), 0); /* long over */
+    broker_share_partition_fini(&partition);
+}
+
+STORY("a member that wants few records gets no more, where it is strict")
+{
+    struct broker_share_partition partition = given_partition(0);
+    expect_str(mr_str_from(takes(&partition, (struct wish){1, 3, 0, true}, 12)), MR_STR("0-2:1"));
+    expect_str(mr_str_from(takes(&partition, (struct wish){2, 2, 3, true}, 12)), MR_STR("3-4:1"));
+    expect(broker_share_partition_release(&partition, 1, 5));
+    expect_str(mr_str_from(takes(&partition, (struct wish){2, 2, 0, true}, 12)), MR_STR("0-1:1"));
+    broker_share_partition_fini(&partition);
+}
+
+STORY("nothing new is given out while too much is in flight, but what comes back is")
+{
+    struct broker_share_partition partition = given_partition(0);
+    expect_str(mr_str_from(takes(&partition, (struct wish){1, 100, 0, false}, 60)),
+               MR_STR("0-3:1 4-7:1 8-11:1 12-15:1 16-19:1"));
+    expect(!broker_share_partition_gives(&partition, 20));
+    expect_int(says(&partition, 1, 8, 9, "2"), 0);
+    expect(broker_share_partition_gives(&partition, 20));
+    expect_str(mr_str_from(takes(&partition, (struct wish){2, 100, 8, false}, 60)),
+               MR_STR("8-9:2"));
+    expect_int(says(&partition, 1, 0, 7, "1"), 0);
+    expect_str(mr_str_from(takes(&partition, (struct wish){2, 100, 20, false}, 60)),
+               MR_STR("20-23:1 24-27:1"));
+    broker_share_partition_fini(&partition);
+}
+
+STORY("locks end, and a record that came too often does not come again")
+{
+    struct broker_share_partition partition = given_partition(10);
+    for (int delivery = 1; delivery <= 5; delivery++) {
+        char wanted[20];
+        snprintf(wanted, sizeof(wanted), "10-11:%d", delivery);
+        expect_str(mr_str_from(takes(&partition, (struct wish){1, 2, 10, false}, 12)),
+                   mr_str_from(wanted));
+        expect(!broker_share_partition_expire(&partition, 999, 5));
+        expect(broker_share_partition_expire(&partition, 1000, 5));
+    }
+    expect_int(partition.start, 12);
+    expect_str(mr_str_from(takes(&partition, (struct wish){1, 2, 12, false}, 14)),
+               MR_STR("12-13:1"));
+    expect_int(says(&partition, 1, 12, 13, "4"), 0); /* renewed until 2000 */
+    expect(!broker_share_partition_expire(&partition, 1999, 5));
+    expect_int(broker_share_partition_lock_us(&partition), 2000);
+    broker_share_partition_fini(&partition);
+}
+
+STORY("offsets without records, markers and a log that begins later hold nobody up")
+{
+    struct broker_share_partition partition = given_partition(0);
+    struct broker_share_take take = {
+        .owner = 1, .records_max = 100, .batch_size = 100, .in_flight_max = 100};
+    expect_int(broker_share_partition_acquire(&partition, &take, 0, 4, false), 5);
+    expect_int(broker_share_partition_acquire(&partition, &take, 5, 5, true), 0);
+    expect_int(broker_share_partition_acquire(&partition, &take, 10, 12, false), 3);
+    expect_int((int64_t)take.acquired.count, 2);
+    expect_int(take.acquired.items[1].first_offset, 10);
+    expect_int(says(&partition, 1, 0, 4, "1"), 0);
+    expect_int(partition.start, 10);
+    broker_share_partition_cut(&partition, 11);
+    expect_int(partition.start, 11);
+    expect_int(says(&partition, 1, 10, 12, "1"), 0);
+    expect_int(partition.start, 13);
+    broker_share_partition_cut(&partition, 50);
+    expect_int(broker_share_partition_next(&partition), 50);
+    mr_array_fini(&take.acquired);
+    broker_share_partition_fini(&partition);
+}
+
+/* Against a record at a time: whatever is asked in whatever order, each record is in one state. */
+STORY("runs say of each record what became of it, whatever becomes of its neighbours")
+{
+    enum { RECORDS = 64 };
+    struct mr_random random;
+    mr_random_init(&random, 11);
+    for (int round = 0; round < 200; round++) {
+        struct broker_share_partition partition = given_partition(0);
+        uint64_t owner[RECORDS] = {0};
+        bool over[RECORDS] = {false};
+        for (int step = 0; step < 60; step++) {
+            int64_t first = (int64_t)mr_random_below(&random, RECORDS);
+            int64_t last = first + (int64_t)mr_random_below(&random, RECORDS - (uint64_t)first);
+            uint64_t who = 1 + mr_random_below(&random, 3);
+            if (mr_random_below(&random, 2) == 0) {
+                struct broker_share_take take = {.owner = who,
+                                                 .records_max = 1 + last - first,
+                                                 .batch_size = 1000,
+                                                 .in_flight_max = 1000,
+                                                 .strict = true,
+                                                 .at = broker_share_partition_next(&partition)};
+                broker_share_partition_acquire(&partition, &take, take.at & ~7, RECORDS - 1, false);
+                for (size_t i = 0; i < take.acquired.count; i++)
+                    for (int64_t at = take.acquired.items[i].first_offset;
+                         at <= take.acquired.items[i].last_offset; at++) {
+                        expect(owner[at] == 0 && !over[at]);
+                        owner[at] = who;
+                    }
+                mr_array_fini(&take.acquired);
+            } else {
+                char verdict[2] = {(char)('1' + mr_random_below(&random, 3)), '\0'};
+                bool mine = true;
+                for (int64_t at = first; at <= last; at++)
+                    mine = mine && (at < partition.start || owner[at] == who);
+                expect(mine == (says(&partition, who, first, last, verdict) == 0));
+                for (int64_t at = first; at <= last && mine; at++) {
+                    over[at] = over[at] || (owner[at] == who && verdict[0] != '2');
+                    owner[at] = 0;
+                }
+            }
+            for (int64_t at = 0; at < partition.start; at++)
+                expect(over[at] || owner[at] == 0);
+        }
+        broker_share_partition_fini(&partition);
+    }
+}
+
+/* ---- members over a socket ---- */
+
+static void puts_records(struct peer *peer, const char *topic, int count)
+{
+    struct kafka_produce_request_partition row = {0};
+    struct kafka_produce_request_topic rows = {.name = mr_str_from(topic),
+                                               .partition_data = {&row, 1}};
+    struct kafka_produce_request request = {
+        .acks = -1, .timeout_ms = 1000, .topic_data = {&rows, 1}};
+    struct kafka_produce_response response;
+    struct kafka_builder builder;
+    struct mr_buf buf = {0};
+
+    kafka_records_begin(&builder, &buf);
+    for (int i = 0; i < count; i++)
+        kafka_records_append(&builder, 1700000000000, MR_STR("k"), MR_STR("v"), NULL, 0);
+    expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_NONE, 0, -1, -1, -1, false));
+    row.records.bytes = mr_buf_as_str(&buf);
+    calls(peer, produce, 7, &request, &response);
+    mr_buf_fini(&buf);
+    expect_int(response.responses.items[0].partition_responses.items[0].error_code, 0);
+}
+
+struct member {
+    struct peer *peer;
+    const char *id;
+    int32_t epoch, session_epoch;
+    int64_t first, last; /* of what it was given last; -1: nothing */
+    int16_t deliveries;
+    mr_uuid topic;
+};
+
+static int16_t beats(struct member *member, const char *topic, int32_t epoch)
+{
+    mr_str name = mr_str_from(topic);
+    struct kafka_share_group_heartbeat_request request = {.group_id = MR_STR("jobs"),
+                                                          .member_id = mr_str_from(member->id),
+                                                          .member_epoch = epoch,
+                                                          .rack_id = MR_STR_NULL};
+    struct kafka_share_group_heartbeat_response response;
+
+    request.subscribed_topic_names.count = -1;
+    if (topic != NULL) {
+        request.subscribed_topic_names.items = &name;
+        request.subscribed_topic_names.count = 1;
+    }
+    calls(member->peer, share_group_heartbeat, 1, &request, &response);
+    if (response.error_code == 0)
+        member->epoch = response.member_epoch;
+    if (response.assignment != NULL && response.assignment->topic_partitions.count > 0)
+        member->topic = response.assignment->topic_partitions.items[0].topic_id;
+    return response.error_code;
+}
+
+static struct member joins(struct broker *b, const char *id, const char *topic)
+{
+    struct member member = {.peer = given_peer(b), .id = id};
+    expect_int(beats(&member, topic, 0), 0);
+    expect(member.epoch > 0);
+    return member;
+}
+
+/* Fetches, and tells before what became of what it has ('1', '2', ...; 0: nothing). */
+static int16_t fetches(struct member *member, char verdict)
+{
+    int8_t type = (int8_t)(verdict - '0');
+    struct kafka_share_acknowledgement batch = {member->first, member->last, {&type, 1}};
+    struct kafka_share_request_partition row = {0, {&batch, verdict != 0}};
+    struct kafka_share_request_topic topic = {member->topic, {&row, 1}};
+    struct kafka_share_fetch_request request = {.group_id = MR_STR("jobs"),
+                                                .member_id = mr_str_from(member->id),
+                                                .share_session_epoch = member->session_epoch,
+                                                .max_bytes = 1 << 20,
+                                                .max_records = 100,
+                                                .batch_size = 100,
+                                                .topics = {&topic, 1}};
+    struct kafka_share_fetch_response response;
+    const struct kafka_share_fetch_response_partition *told;
+
+    calls(member->peer, share_fetch, 2, &request, &response);
+    member->first = member->last = -1;
+    if (response.error_code != 0)
+        return response.error_code;
+    member->session_epoch++;
+    expect_int(response.acquisition_lock_timeout_ms, 30000);
+    if (response.responses.count == 0)
+        return 0;
+    told = &response.responses.items[0].partitions.items[0];
+    if (told->acquired_records.count > 0) {
+        member->first = told->acquired_records.items[0].first_offset;
+        member->last = told->acquired_records.items[told->acquired_records.count - 1].last_offset;
+        member->deliveries = told->acquired_records.items[0].delivery_count;
+    }
+    return told->error_code != 0 ? told->error_code : told->acknowledge_error_code;
+}
+
+static void begins_at_the_beginning(struct peer *peer)
+{
+    struct kafka_incremental_alter_configs_config row = {.name = MR_STR("share.auto.offset.reset"),
+                                                         .value = MR_STR("earliest")};
+    struct kafka_incremental_alter_configs_resource resource = {
+        .resource_type = 32, .resource_name = MR_STR("jobs"), .configs = {&row, 1}};
+    struct kafka_incremental_alter_configs_request request = {.resources = {&resource, 1}};
+    struct kafka_incremental_alter_configs_response response;
+
+    calls(peer, incremental_alter_configs, 1, &request, &response);
+    expect_int(response.responses.items[0].error_code, 0);
+}
+
+STORY("a record comes back when its lock ends, and whoever had it cannot acknowledge it any more")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    has_topic(peer, "work", 1);
+    begins_at_the_beginning(peer);
+    puts_records(peer, "work", 10);
+    struct member ann = joins(&b, "ann", "work"), bob = joins(&b, "bob", "work");
+    expect_int(fetches(&ann, 0), 0);
+    expect_int(ann.first, 0);
+    expect_int(ann.last, 9);
+    expect_int(fetches(&bob, 0), 0);
+    expect_int(bob.first, -1);
+    passes(&b, 31000);
+    expect_int(fetches(&bob, 0), 0);
+    expect_int(bob.last, 9);
+    expect_int(bob.deliveries, 2);
+    ann.first = 0, ann.last = 9;
+    expect_int(fetches(&ann, '1'), KAFKA_ERROR_INVALID_RECORD_STATE);
+    expect_int(fetches(&bob, '1'), 0);
+    expect_int(fetches(&ann, 0), 0);
+    expect_int(ann.first, -1);
+    stops(&b);
+}
+
+STORY("what was acknowledged stays so over a kill, and all else comes again")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    has_topic(peer, "work", 1);
+    begins_at_the_beginning(peer);
+    puts_records(peer, "work", 10);
+    struct member ann = joins(&b, "ann", "work");
+    expect_int(fetches(&ann, 0), 0);
+    ann.last = 4;
+    expect_int(fetches(&ann, '1'), 0);
+    struct broker other = b;
+    is_killed(&other);
+    struct member bob = joins(&other, "bob", "work");
+    expect_int(fetches(&bob, 0), 0);
+    expect_int(bob.first, 5);
+    expect_int(bob.last, 9);
+    expect_int(bob.deliveries, 1);
+    struct member late = {.peer = given_peer(&other), .id = "ann", .topic = ann.topic};
+    expect_int(beats(&late, NULL, ann.epoch), 0); /* the member is known, its session is not */
+    late.session_epoch = 3;
+    expect_int(fetches(&late, 0), KAFKA_ERROR_SHARE_SESSION_NOT_FOUND);
+    stops(&other);
+    stops(&b);
+}
+
+STORY("members and sessions of a share group are known by their epochs, and silent ones go")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    has_topic(peer, "work", 2);
+    struct member ann = joins(&b, "ann", "work"), bob = {.peer = peer, .id = "bob"};
+    expect_int(beats(&bob, NULL, 0), KAFKA_ERROR_INVALID_REQUEST);
+    expect_int(beats(&bob, NULL, 3), KAFKA_ERROR_UNKNOWN_MEMBER_ID);
+    expect_int(beats(&ann, NULL, ann.epoch + 1), KAFKA_ERROR_FENCED_MEMBER_EPOCH);
+    expect_int(fetches(&ann, '1'), KAFKA_ERROR_INVALID_REQUEST); /* nothing before the session */
+    expect_int(fetches(&ann, 0), 0);
+    ann.session_epoch = 7;
+    expect_int(fetches(&ann, 0), KAFKA_ERROR_INVALID_SHARE_SESSION_EPOCH);
+    ann.session_epoch = 0;
+    expect_int(fetches(&ann, 0), 0);
+    passes(&b, 46000);
+    expect_int(beats(&ann, NULL, ann.epoch), KAFKA_ERROR_UNKNOWN_MEMBER_ID);
+    stops(&b);
+}
