@@ -6,7 +6,7 @@
 
 /* Requests of this file that wait for the catalog. */
 struct change {
-    struct broker_catalog_wait wait;
+    struct broker_catalog_wait wait, node_wait;
     struct broker_request *request;
     size_t waiting;
 };
@@ -33,6 +33,15 @@ static void change_saved(struct broker_catalog_wait *wait, mr_err err)
     if (err !=
         MR_OK) /* it holds until the next start; the client sees a time-out-like error in Kafka */
         mr_log(MR_LOG_ERROR, "broker", "a change of topics is not on the disk: %s", mr_why());
+    change_step(change);
+}
+
+static void node_saved(struct broker_catalog_wait *wait, mr_err err)
+{
+    struct change *change = mr_container(wait, struct change, node_wait);
+
+    if (err != MR_OK)
+        mr_log(MR_LOG_ERROR, "broker", "a change of settings is not on the disk: %s", mr_why());
     change_step(change);
 }
 
@@ -123,6 +132,22 @@ static int16_t create_config(struct broker_request *request,
     return KAFKA_ERROR_NONE;
 }
 
+static int8_t config_source(const struct broker_server *server, const struct broker_config *config,
+                            int id)
+{
+    int followed = broker_node_of_topic(id);
+
+    if (config->texts[id] != NULL)
+        return BROKER_SOURCE_TOPIC;
+    if (followed < 0)
+        return BROKER_SOURCE_DEFAULT;
+    return broker_node_text(&server->node, BROKER_NODE_THIS, followed) != NULL
+               ? BROKER_SOURCE_DYNAMIC_BROKER
+           : broker_node_text(&server->node, BROKER_NODE_ALL, followed) != NULL
+               ? BROKER_SOURCE_DYNAMIC_DEFAULT
+               : BROKER_SOURCE_DEFAULT;
+}
+
 static void create_tell(struct broker_request *request, const struct broker_config *config,
                         struct kafka_create_topics_response_topic *answer)
 {
@@ -133,7 +158,7 @@ static void create_tell(struct broker_request *request, const struct broker_conf
         struct kafka_create_topics_response_config *row = &answer->configs.items[i];
         row->name = mr_str_from(broker_config_rows[i].name);
         row->value = mr_arena_str(&request->arena, broker_config_text(config, i));
-        row->config_source = config->texts[i] != NULL ? 1 : 5; /* the topic's, or a default */
+        row->config_source = config_source(request->server, config, i);
     }
 }
 
@@ -147,7 +172,7 @@ static bool create_one(struct broker_request *request, const struct kafka_create
     wire_reset(kafka_create_topics_response_topic_shape(), answer);
     answer->name = in->topics.items[at].name;
     answer->configs.count = -1;
-    broker_config_init(&config);
+    broker_config_init(&config, &request->server->topics.defaults);
     answer->error_code = !request->server->ready
                              ? KAFKA_ERROR_NOT_CONTROLLER
                              : check_create(request, in, at, answer, &partitions);
@@ -438,14 +463,6 @@ void broker_admin_describe_log_dirs(struct broker_request *request)
 
 /* ---- DescribeConfigs ---- */
 
-enum {
-    SOURCE_TOPIC = 1,
-    SOURCE_STATIC_BROKER = 4,
-    SOURCE_DEFAULT = 5,
-    SOURCE_GROUP = 8,
-    BROKER_CONFIG_SHORT = 4,
-};
-
 static bool key_wanted(const struct kafka_describe_configs_resource *asked, const char *name)
 {
     for (int32_t i = 0; i < asked->configuration_keys.count; i++)
@@ -456,13 +473,31 @@ static bool key_wanted(const struct kafka_describe_configs_resource *asked, cons
 }
 
 static void synonym_add(struct broker_request *request, struct kafka_describe_configs_config *row,
-                        mr_str value, int8_t source)
+                        const char *name, const char *value, int8_t source)
 {
-    if (row->synonyms.items == NULL)
-        row->synonyms.items = mr_arena_array(&request->arena, struct kafka_describe_configs_synonym,
-                                             2);
-    row->synonyms.items[row->synonyms.count++] = (struct kafka_describe_configs_synonym){
-        row->name, value, source};
+    if (value != NULL)
+        row->synonyms.items[row->synonyms.count++] = (struct kafka_describe_configs_synonym){
+            mr_str_from(name), broker_server_text(request, value), source};
+}
+
+/* Where a topic's value comes from, the nearest first. */
+static void synonyms_tell(struct broker_request *request, struct kafka_describe_configs_config *row,
+                          const struct broker_config *config, int id)
+{
+    const struct broker_node *node = &request->server->node;
+    const char *name = broker_config_rows[id].name;
+    int followed = broker_node_of_topic(id);
+
+    row->synonyms.items = mr_arena_array(&request->arena, struct kafka_describe_configs_synonym, 4);
+    synonym_add(request, row, name, config->texts[id], BROKER_SOURCE_TOPIC);
+    if (followed >= 0) {
+        name = broker_node_name(followed);
+        synonym_add(request, row, name, broker_node_text(node, BROKER_NODE_THIS, followed),
+                    BROKER_SOURCE_DYNAMIC_BROKER);
+        synonym_add(request, row, name, broker_node_text(node, BROKER_NODE_ALL, followed),
+                    BROKER_SOURCE_DYNAMIC_DEFAULT);
+    }
+    synonym_add(request, row, name, broker_config_rows[id].fallback, BROKER_SOURCE_DEFAULT);
 }
 
 static void describe_topic(struct broker_request *request,
@@ -484,14 +519,12 @@ static void describe_topic(struct broker_request *request,
         wire_reset(kafka_describe_configs_config_shape(), row);
         row->name = mr_str_from(known->name);
         row->value = mr_arena_str(&request->arena, broker_config_text(&topic->config, i));
-        row->config_source = topic->config.texts[i] != NULL ? SOURCE_TOPIC : SOURCE_DEFAULT;
+        row->config_source = config_source(request->server, &topic->config, i);
         row->config_type = (int8_t)known->type;
         row->documentation = in->include_documentation ? mr_str_from(known->about) : MR_STR_NULL;
         if (!in->include_synonyms)
             continue;
-        if (topic->config.texts[i] != NULL)
-            synonym_add(request, row, row->value, SOURCE_TOPIC);
-        synonym_add(request, row, mr_str_from(known->fallback), SOURCE_DEFAULT);
+        synonyms_tell(request, row, &topic->config, i);
     }
 }
 
@@ -516,62 +549,15 @@ static void describe_group(struct broker_request *request,
         wire_reset(kafka_describe_configs_config_shape(), row);
         row->name = mr_str_from(known->name);
         row->value = mr_arena_str(&request->arena, broker_group_config_text(config, i));
-        row->config_source = set ? SOURCE_GROUP : SOURCE_DEFAULT;
+        row->config_source = set ? BROKER_SOURCE_GROUP : BROKER_SOURCE_DEFAULT;
         row->config_type = (int8_t)known->type;
         row->documentation = in->include_documentation ? mr_str_from(known->about) : MR_STR_NULL;
         if (!in->include_synonyms)
             continue;
-        if (set)
-            synonym_add(request, row, row->value, SOURCE_GROUP);
-        synonym_add(request, row, mr_str_from(known->fallback), SOURCE_DEFAULT);
-    }
-}
-
-static const char *node_number(struct broker_request *request, int32_t number)
-{
-    return mr_arena_printf(&request->arena, "%d", number).data;
-}
-
-static const char *node_listener(struct broker_request *request, bool advertised)
-{
-    mr_str host;
-    int32_t port;
-
-    broker_server_address(request, &host, &port);
-    return mr_arena_printf(&request->arena, "PLAINTEXT://%.*s:%d", MR_STR_ARG(host),
-                           advertised ? port : request->server->port)
-        .data;
-}
-
-static void describe_node(struct broker_request *request,
-                          const struct kafka_describe_configs_resource *asked,
-                          struct kafka_describe_configs_result *answer)
-{
-    const struct kafka_describe_configs_request *in = request->in;
-    struct broker_server *server = request->server;
-    const struct {
-        int8_t type;
-        const char *name, *value, *about;
-    } rows[] = {
-#define NODE_CONFIG(type, name, value, about) {BROKER_CONFIG_##type, name, value, about},
-#include "broker/node_configs.def"
-    };
-
-    answer->configs.items = mr_arena_array(&request->arena, struct kafka_describe_configs_config,
-                                           mr_count_of(rows));
-    for (size_t i = 0; i < mr_count_of(rows); i++) {
-        struct kafka_describe_configs_config *row;
-
-        if (!key_wanted(asked, rows[i].name))
-            continue;
-        row = &answer->configs.items[answer->configs.count++];
-        wire_reset(kafka_describe_configs_config_shape(), row);
-        row->name = mr_str_from(rows[i].name);
-        row->value = mr_str_from(rows[i].value);
-        row->read_only = true;
-        row->config_source = SOURCE_STATIC_BROKER;
-        row->config_type = rows[i].type;
-        row->documentation = in->include_documentation ? mr_str_from(rows[i].about) : MR_STR_NULL;
+        row->synonyms.items = mr_arena_array(&request->arena, struct kafka_describe_configs_synonym,
+                                             2);
+        synonym_add(request, row, known->name, config->texts[i], BROKER_SOURCE_GROUP);
+        synonym_add(request, row, known->name, known->fallback, BROKER_SOURCE_DEFAULT);
     }
 }
 
@@ -594,7 +580,7 @@ static void describe_resource(struct broker_request *request,
         break;
     case BROKER_RESOURCE_BROKER:
         if (asked->resource_name.length == 0 || mr_str_equal(asked->resource_name, MR_STR("1")))
-            describe_node(request, asked, answer);
+            broker_node_describe(request, asked, answer);
         else
             answer->error_code = KAFKA_ERROR_INVALID_REQUEST;
         break;
@@ -626,15 +612,24 @@ void broker_admin_describe_configs(struct broker_request *request)
 
 /* ---- AlterConfigs, IncrementalAlterConfigs ---- */
 
+/* Topics' settings are in the catalog, the broker's in the file `security`. */
+static void configs_save(struct change *change, bool of_broker)
+{
+    change_save(change);
+    if (!of_broker)
+        return;
+    change->waiting++;
+    change->node_wait.run = node_saved;
+    broker_security_save(&change->request->server->security, &change->node_wait);
+}
+
 /* The topic whose settings change, or the reason why not. */
 static int16_t alter_find(struct broker_request *request, int8_t type, mr_str name,
                           struct broker_topic **topic, mr_str *why)
 {
     int16_t code = KAFKA_ERROR_NONE;
 
-    if (type == BROKER_RESOURCE_BROKER)
-        code = KAFKA_ERROR_INVALID_CONFIG;
-    else if (type != BROKER_RESOURCE_TOPIC)
+    if (type != BROKER_RESOURCE_TOPIC)
         code = KAFKA_ERROR_INVALID_REQUEST;
     else if (!request->server->ready)
         code = KAFKA_ERROR_NOT_CONTROLLER;
@@ -642,8 +637,7 @@ static int16_t alter_find(struct broker_request *request, int8_t type, mr_str na
     if (code == KAFKA_ERROR_NONE && *topic == NULL)
         code = KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     if (code != KAFKA_ERROR_NONE)
-        *why = type == BROKER_RESOURCE_BROKER ? MR_STR("The broker's own settings are read only.")
-                                              : mr_str_from(kafka_error_text(code));
+        *why = mr_str_from(kafka_error_text(code));
     return code;
 }
 
@@ -708,18 +702,36 @@ static int16_t alter_group(struct broker_request *request,
     return alter_group_end(request, asked->resource_name, &config, err, validate_only, why);
 }
 
+static int16_t alter_node(struct broker_request *request,
+                          const struct kafka_alter_configs_resource *asked, bool validate_only,
+                          mr_str *why)
+{
+    struct broker_node_change *changes = mr_arena_array(&request->arena, struct broker_node_change,
+                                                        (size_t)asked->configs.count);
+
+    for (int32_t i = 0; i < asked->configs.count; i++)
+        changes[i] = (struct broker_node_change){asked->configs.items[i].name,
+                                                 asked->configs.items[i].value, 0};
+    return broker_node_alter(request, asked->resource_name, changes, asked->configs.count, true,
+                             validate_only, why);
+}
+
 static int16_t alter_one(struct broker_request *request,
                          const struct kafka_alter_configs_resource *asked, bool validate_only,
                          mr_str *why)
 {
     struct broker_config config;
     struct broker_topic *topic;
-    int16_t code = alter_find(request, asked->resource_type, asked->resource_name, &topic, why);
     mr_err err = MR_OK;
+    int16_t code;
 
+    if (asked->resource_type == BROKER_RESOURCE_BROKER)
+        return alter_node(request, asked, validate_only, why);
+    code = alter_find(request, asked->resource_type, asked->resource_name, &topic, why);
     if (code != KAFKA_ERROR_NONE)
         return code;
-    broker_config_init(&config); /* what is not named returns to its default */
+    broker_config_init(
+        &config, &request->server->topics.defaults); /* what is not named returns to its default */
     for (int32_t i = 0; i < asked->configs.count && err == MR_OK; i++)
         err = broker_config_set(&config, asked->configs.items[i].name,
                                 asked->configs.items[i].value);
@@ -731,6 +743,7 @@ void broker_admin_alter_configs(struct broker_request *request)
     const struct kafka_alter_configs_request *in = request->in;
     struct kafka_alter_configs_response *out = request->out;
     struct change *change = change_new(request);
+    bool of_broker = false;
 
     out->responses.items = mr_arena_array(&request->arena, struct kafka_alter_configs_result,
                                           (size_t)in->resources.count);
@@ -739,12 +752,13 @@ void broker_admin_alter_configs(struct broker_request *request)
         struct kafka_alter_configs_result *answer = &out->responses.items[i];
         answer->resource_type = in->resources.items[i].resource_type;
         answer->resource_name = in->resources.items[i].resource_name;
+        of_broker = of_broker || answer->resource_type == BROKER_RESOURCE_BROKER;
         answer->error_code = (answer->resource_type == BROKER_RESOURCE_GROUP ? alter_group
                                                                              : alter_one)(
             request, &in->resources.items[i], in->validate_only, &answer->error_message);
     }
     if (!in->validate_only)
-        change_save(change);
+        configs_save(change, of_broker);
     change_step(change);
 }
 
@@ -769,25 +783,19 @@ static mr_err alter_step(struct broker_config *config,
     }
 }
 
-/* Tools take back throttles of the broker that nobody has set (kafka-reassign-partitions): that changes
- * nothing, so it is allowed. */
-static bool only_takes_back(const struct kafka_incremental_alter_configs_resource *asked)
+static int16_t increment_node(struct broker_request *request,
+                              const struct kafka_incremental_alter_configs_resource *asked,
+                              bool validate_only, mr_str *why)
 {
-    static const char *const names[] = {
-#define NODE_CONFIG(type, name, value, about) name,
-#include "broker/node_configs.def"
-    };
+    struct broker_node_change *changes = mr_arena_array(&request->arena, struct broker_node_change,
+                                                        (size_t)asked->configs.count);
 
-    if (asked->resource_type != BROKER_RESOURCE_BROKER)
-        return false;
-    for (int32_t i = 0; i < asked->configs.count; i++) {
-        if (asked->configs.items[i].config_operation != 1)
-            return false;
-        for (size_t k = 0; k < mr_count_of(names); k++)
-            if (mr_str_equal(asked->configs.items[i].name, mr_str_from(names[k])))
-                return false;
-    }
-    return true;
+    for (int32_t i = 0; i < asked->configs.count; i++)
+        changes[i] = (struct broker_node_change){asked->configs.items[i].name,
+                                                 asked->configs.items[i].value,
+                                                 asked->configs.items[i].config_operation};
+    return broker_node_alter(request, asked->resource_name, changes, asked->configs.count, false,
+                             validate_only, why);
 }
 
 static int16_t increment_one(struct broker_request *request,
@@ -796,12 +804,13 @@ static int16_t increment_one(struct broker_request *request,
 {
     struct broker_config config;
     struct broker_topic *topic;
-    int16_t code = only_takes_back(asked) ? (int16_t)KAFKA_ERROR_NONE
-                                          : alter_find(request, asked->resource_type,
-                                                       asked->resource_name, &topic, why);
     mr_err err = MR_OK;
+    int16_t code;
 
-    if (code != KAFKA_ERROR_NONE || asked->resource_type == BROKER_RESOURCE_BROKER)
+    if (asked->resource_type == BROKER_RESOURCE_BROKER)
+        return increment_node(request, asked, validate_only, why);
+    code = alter_find(request, asked->resource_type, asked->resource_name, &topic, why);
+    if (code != KAFKA_ERROR_NONE)
         return code;
     broker_config_copy(&topic->config, &config);
     for (int32_t i = 0; i < asked->configs.count && err == MR_OK; i++)
@@ -849,6 +858,7 @@ void broker_admin_incremental_alter_configs(struct broker_request *request)
     const struct kafka_incremental_alter_configs_request *in = request->in;
     struct kafka_incremental_alter_configs_response *out = request->out;
     struct change *change = change_new(request);
+    bool of_broker = false;
 
     out->responses.items = mr_arena_array(&request->arena,
                                           struct kafka_incremental_alter_configs_result,
@@ -858,12 +868,13 @@ void broker_admin_incremental_alter_configs(struct broker_request *request)
         struct kafka_incremental_alter_configs_result *answer = &out->responses.items[i];
         answer->resource_type = in->resources.items[i].resource_type;
         answer->resource_name = in->resources.items[i].resource_name;
+        of_broker = of_broker || answer->resource_type == BROKER_RESOURCE_BROKER;
         answer->error_code = (answer->resource_type == BROKER_RESOURCE_GROUP ? increment_group
                                                                              : increment_one)(
             request, &in->resources.items[i], in->validate_only, &answer->error_message);
     }
     if (!in->validate_only)
-        change_save(change);
+        configs_save(change, of_broker);
     change_step(change);
 }
 

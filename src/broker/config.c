@@ -18,8 +18,13 @@ int broker_config_find(mr_str name)
 
 mr_str broker_config_text(const struct broker_config *config, int id)
 {
-    return mr_str_from(config->texts[id] != NULL ? config->texts[id]
-                                                 : broker_config_rows[id].fallback);
+    const struct broker_config *defaults = config->defaults;
+
+    if (config->texts[id] != NULL)
+        return mr_str_from(config->texts[id]);
+    return mr_str_from(defaults != NULL && defaults->texts[id] != NULL
+                           ? defaults->texts[id]
+                           : broker_config_rows[id].fallback);
 }
 
 static int64_t config_number(const struct broker_config *config, int id)
@@ -39,7 +44,7 @@ static bool list_has(mr_str list, mr_str word)
     return false;
 }
 
-static void config_derive(struct broker_config *config)
+void broker_config_derive(struct broker_config *config)
 {
     mr_str policy = broker_config_text(config, BROKER_CONFIG_cleanup_policy);
     mr_str flush = broker_config_text(config, BROKER_CONFIG_flush);
@@ -71,10 +76,10 @@ static void config_derive(struct broker_config *config)
     mr_assert(err == MR_OK);
 }
 
-void broker_config_init(struct broker_config *config)
+void broker_config_init(struct broker_config *config, const struct broker_config *defaults)
 {
-    *config = (struct broker_config){0};
-    config_derive(config);
+    *config = (struct broker_config){.defaults = defaults};
+    broker_config_derive(config);
 }
 
 void broker_config_fini(struct broker_config *config)
@@ -111,7 +116,7 @@ static const char *config_words(int id)
     }
 }
 
-static mr_err check_word(int id, mr_str value)
+static mr_err check_word(int id, const char *name, mr_str value)
 {
     mr_str words = mr_str_from(config_words(id)), word;
     if (words.data == NULL)
@@ -120,10 +125,10 @@ static mr_err check_word(int id, mr_str value)
         if (mr_str_equal(word, value))
             return MR_OK;
     return mr_fail(MR_INVALID, "Invalid value %.*s for configuration %s: expected one of %s",
-                   MR_STR_ARG(value), broker_config_rows[id].name, config_words(id));
+                   MR_STR_ARG(value), name, config_words(id));
 }
 
-static mr_err check_number(int id, mr_str value)
+static mr_err check_number(int id, const char *name, mr_str value)
 {
     const struct broker_config_row *row = &broker_config_rows[id];
     int64_t number = 0;
@@ -134,17 +139,17 @@ static mr_err check_number(int id, mr_str value)
             return MR_OK;
         return mr_fail(MR_INVALID,
                        "Invalid value %.*s for configuration %s: expected a number from 0 to 1",
-                       MR_STR_ARG(value), row->name);
+                       MR_STR_ARG(value), name);
     }
     if (mr_str_to_i64(value, &number) == MR_OK && number >= row->lowest &&
         (row->type == BROKER_CONFIG_LONG || number <= INT32_MAX))
         return MR_OK;
     return mr_fail(MR_INVALID,
                    "Invalid value %.*s for configuration %s: expected a number, at least %lld",
-                   MR_STR_ARG(value), row->name, (long long)row->lowest);
+                   MR_STR_ARG(value), name, (long long)row->lowest);
 }
 
-static mr_err config_check(int id, mr_str value)
+mr_err broker_config_check(int id, const char *name, mr_str value)
 {
     mr_str part;
     mr_err err = MR_OK;
@@ -156,17 +161,17 @@ static mr_err config_check(int id, mr_str value)
             return MR_OK;
         return mr_fail(MR_INVALID,
                        "Invalid value %.*s for configuration %s: expected true or false",
-                       MR_STR_ARG(value), broker_config_rows[id].name);
+                       MR_STR_ARG(value), name);
     case BROKER_CONFIG_STRING:
-        return check_word(id, value);
+        return check_word(id, name, value);
     case BROKER_CONFIG_LIST:
         while (err == MR_OK && value.length > 0 && mr_str_split(&value, ',', &part))
-            err = check_word(id, mr_str_trim(part));
+            err = check_word(id, name, mr_str_trim(part));
         return err;
     case BROKER_CONFIG_INT:
     case BROKER_CONFIG_LONG:
     case BROKER_CONFIG_DOUBLE:
-        return check_number(id, value);
+        return check_number(id, name, value);
     }
     return MR_OK;
 }
@@ -178,11 +183,12 @@ mr_err broker_config_set(struct broker_config *config, mr_str name, mr_str value
 
     if (id < 0)
         return mr_fail(MR_NOT_FOUND, "Unknown topic config name: %.*s", MR_STR_ARG(name));
-    if (value.data != NULL && (err = config_check(id, value)) != MR_OK)
+    if (value.data != NULL &&
+        (err = broker_config_check(id, broker_config_rows[id].name, value)) != MR_OK)
         return err;
     mr_free(config->texts[id]);
     config->texts[id] = value.data == NULL ? NULL : mr_copy_cstr(value);
-    config_derive(config);
+    broker_config_derive(config);
     return MR_OK;
 }
 

@@ -36,7 +36,8 @@ struct broker_config_row {
 extern const struct broker_config_row broker_config_rows[BROKER_CONFIG_COUNT];
 
 struct broker_config {
-    char *texts[BROKER_CONFIG_COUNT]; /* as set; NULL: the default holds */
+    char *texts[BROKER_CONFIG_COUNT];     /* as set; NULL: the default holds */
+    const struct broker_config *defaults; /* the broker's; NULL: those of configs.def */
     int64_t retention_ms, retention_bytes, segment_ms, segment_bytes;
     int64_t index_interval_bytes, max_message_bytes;
     int64_t timestamp_before_ms, timestamp_after_ms;
@@ -45,7 +46,10 @@ struct broker_config {
     enum broker_flush flush;
     bool compacts, deletes, append_time;
 };
-void broker_config_init(struct broker_config *config);
+/* `defaults` may be NULL, or outlives it. */
+void broker_config_init(struct broker_config *config, const struct broker_config *defaults);
+/* Once the defaults have changed. */
+void broker_config_derive(struct broker_config *config);
 void broker_config_fini(struct broker_config *config);
 void broker_config_copy(const struct broker_config *from,
                         struct broker_config *to); /* inits `to` */
@@ -55,6 +59,8 @@ mr_str broker_config_text(const struct broker_config *config, int id);
 mr_err broker_config_set(struct broker_config *config, mr_str name, mr_str value);
 /* Adds to, or takes from, a LIST. */
 mr_err broker_config_append(struct broker_config *config, mr_str name, mr_str value, bool subtract);
+/* Whether a setting can have this value; `name` stands in the sentence. Errors: MR_INVALID. */
+mr_err broker_config_check(int id, const char *name, mr_str value);
 /* "name=value" lines of what was set, and back. */
 void broker_config_print(const struct broker_config *config, struct mr_buf *out);
 

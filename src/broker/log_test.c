@@ -33,7 +33,7 @@ static void given_storage(struct story *t, struct bench *b)
     b->loop = mr_loop_new("log", &b->clock);
     b->disk = mr_disk_new(2);
     broker_storage_init(&b->storage, b->loop, b->disk, mr_str_from(t->folder));
-    broker_config_init(&b->config);
+    broker_config_init(&b->config, NULL);
     snprintf(b->folder, sizeof(b->folder), "%s/orders-0", t->folder);
 }
 

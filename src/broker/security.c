@@ -33,6 +33,8 @@ static mr_err row_read(struct broker_security *security, struct mr_arena *arena,
         return broker_acl_read(&security->acls, row);
     if (json_get(row, MR_STR("quota")) != NULL)
         return broker_quotas_read(&security->quotas, row);
+    if (json_get(row, MR_STR("setting")) != NULL)
+        return broker_node_read(&security->server->node, row);
     return mr_fail(MR_CORRUPT, "a row of an unknown kind");
 }
 
@@ -113,6 +115,7 @@ void broker_security_print(const struct broker_security *security, struct mr_buf
     broker_users_print(security, out);
     broker_acl_print(&security->acls, out);
     broker_quotas_print(&security->quotas, out);
+    broker_node_print(&security->server->node, out);
 }
 
 static void file_write(struct mr_task *task)

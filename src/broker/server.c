@@ -592,7 +592,7 @@ int16_t broker_server_auto_create(struct broker_server *server, mr_str name,
     if (server->no_auto_create || !server->ready ||
         broker_topics_is_deleting(&server->topics, name))
         return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
-    broker_config_init(&config);
+    broker_config_init(&config, &server->topics.defaults);
     broker_topics_make(&server->topics, name, server->topics.default_partitions, &config, wait);
     return KAFKA_ERROR_NONE;
 }
@@ -760,6 +760,7 @@ static void server_free(struct broker_server *server)
     broker_txns_fini(&server->txns);
     broker_topics_fini(&server->topics);
     broker_security_fini(&server->security);
+    broker_node_fini(&server->node);
     broker_storage_fini(&server->storage);
     while (server->spare != NULL) {
         struct broker_request *request = server->spare;
@@ -826,6 +827,7 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
         goto out;
     guard(server, server->listener, options);
     guard(server, server->inside, options);
+    broker_node_apply(server);
     broker_snapshots_open(&server->snapshots, server);
     server->inside_port = options->inside_port;
     snprintf(clean, sizeof(clean), "%s/clean", server->storage.folder);

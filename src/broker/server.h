@@ -8,6 +8,7 @@
 #include "broker/consumer_group.h"
 #include "broker/group.h"
 #include "broker/journal.h"
+#include "broker/node.h"
 #include "broker/security.h"
 #include "broker/sessions.h"
 #include "broker/share_group.h"
@@ -62,6 +63,7 @@ struct broker_server {
     struct broker_sessions sessions;
     struct broker_share_sessions share_sessions;
     struct broker_security security;
+    struct broker_node node;
     struct broker_snapshots snapshots;
     size_t hashing;                         /* passwords on disk threads */
     struct net_listener *listener, *inside; /* inside: NULL when there is none */

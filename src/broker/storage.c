@@ -14,7 +14,6 @@ enum {
     IDLE_FILE_US = 60 * 1000 * 1000,
     QUIET_US = 60 * 1000 * 1000, /* without an append: memory is given back */
     CHECKPOINT_LOG_BYTES = 32 << 20,
-    PRODUCER_EXPIRY_MS = 24 * 3600 * 1000,
 };
 static const uint64_t reserve_bytes_max = 4ull << 30;
 
@@ -275,7 +274,7 @@ void broker_storage_round(struct broker_storage *storage)
             continue;
         broker_upkeep_retain(log, now_ms);
         broker_upkeep_idle(log, now_us - IDLE_FILE_US);
-        broker_producers_expire(&log->producers, now_ms - PRODUCER_EXPIRY_MS);
+        broker_producers_expire(&log->producers, now_ms - storage->producer_expiry_ms);
     }
     broker_compact_round(storage);
     if (!storage->settled && now_us - storage->appended_us >= QUIET_US)

@@ -19,6 +19,7 @@ struct broker_storage {
     struct broker_log *dirty;
     struct mr_task turn_end;
     struct mr_timer tick;
+    int64_t producer_expiry_ms; /* how long a silent producer is remembered */
     int64_t retained_us, space_us, appended_us;
     bool space_checking, settled; /* settled: nothing is held for the next append */
     int compactions;

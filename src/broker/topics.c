@@ -283,7 +283,7 @@ static mr_err read_topic(struct broker_topics *topics, mr_str line, struct broke
         mr_uuid_parse(id, &uuid) != MR_OK || mr_str_to_i64(count, &partitions) != MR_OK ||
         partitions < 1 || partitions > MR_LIMIT_BROKER_PARTITIONS)
         return MR_CORRUPT;
-    broker_config_init(&config);
+    broker_config_init(&config, &topics->defaults);
     topic = topic_new(topics, name, &uuid, &config);
     for (int64_t i = 0; i < partitions; i++)
         partition_add(topic);
@@ -456,7 +456,7 @@ static void ensure_internal(struct broker_topics *topics, mr_str name)
 
     if (broker_topics_find(topics, name) != NULL)
         return;
-    broker_config_init(&config);
+    broker_config_init(&config, &topics->defaults);
     broker_config_set(&config, MR_STR("cleanup.policy"), MR_STR("compact"));
     broker_config_set(&config, MR_STR("segment.bytes"), MR_STR("8388608"));
     broker_config_set(&config, MR_STR("min.cleanable.dirty.ratio"), MR_STR("0.3"));
@@ -464,6 +464,19 @@ static void ensure_internal(struct broker_topics *topics, mr_str name)
     topic = topic_new(topics, name, &id, &config);
     partition_add(topic);
     topic_show(topics, topic);
+}
+
+void broker_topics_follow(struct broker_topics *topics,
+                          const char *const texts[BROKER_CONFIG_COUNT])
+{
+    struct mr_map_entry *entry;
+
+    broker_config_fini(&topics->defaults);
+    for (int i = 0; i < BROKER_CONFIG_COUNT; i++)
+        if (texts[i] != NULL)
+            topics->defaults.texts[i] = mr_copy_cstr(mr_str_from(texts[i]));
+    for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;)
+        broker_config_derive(&((struct broker_topic *)entry->value)->config);
 }
 
 mr_err broker_topics_peek(struct broker_topics *topics, struct broker_storage *storage)
@@ -609,6 +622,7 @@ void broker_topics_fini(struct broker_topics *topics)
     mr_map_fini(&topics->by_id);
     mr_array_fini(&topics->deleting);
     broker_group_configs_fini(&topics->group_configs);
+    broker_config_fini(&topics->defaults);
     mr_free(topics->folder);
 }
 

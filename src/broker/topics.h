@@ -40,7 +40,8 @@ struct broker_topics {
     struct broker_catalog_wait producer_id_wait;
     bool producer_id_saving;
     int32_t default_partitions;
-    uint64_t changes; /* counts topics that came, grew or went, from 1 on */
+    struct broker_config defaults; /* of topics without a value of their own */
+    uint64_t changes;              /* counts topics that came, grew or went, from 1 on */
     /* the catalog */
     char *folder;
     bool writing, write_again;
@@ -58,6 +59,9 @@ struct broker_topics {
 mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *storage);
 /* Reads the catalog and changes nothing. Errors as above, and MR_NOT_FOUND; fini is due all the same. */
 mr_err broker_topics_peek(struct broker_topics *topics, struct broker_storage *storage);
+/* New defaults, by broker_config_id; NULL: that of configs.def. */
+void broker_topics_follow(struct broker_topics *topics,
+                          const char *const texts[BROKER_CONFIG_COUNT]);
 /* Loads all partitions on the disk threads, then calls `loaded`. */
 void broker_topics_load(struct broker_topics *topics);
 void broker_topics_fini(struct broker_topics *topics); /* frees topics and logs */

@@ -102,7 +102,7 @@ def test_what_is_wrong_with_a_quota_is_told(asks):
     refused({}, {"producer_byte_rate": 1}, "empty client quota entity")
     refused({"user": ""}, {"producer_byte_rate": 1}, "Empty user not supported")
     refused({"dog": "rex"}, {"producer_byte_rate": 1}, "Unhandled client quota entity type: dog")
-    refused({"user": "ann", "ip": "10.0.0.1"}, {"producer_byte_rate": 1}, "should not be combined")
+    refused({"user": "ann", "ip": "10.0.0.1"}, {"producer_byte_rate": 1}, "be combined with User or ClientId")
     refused({"ip": "10.0.0.1"}, {"producer_byte_rate": 1}, "Invalid configuration key producer_byte_rate")
     refused({"user": "ann"}, {"connection_creation_rate": 1}, "Invalid configuration key")
     refused({"ip": "not an address"}, {"connection_creation_rate": 1}, "is not a valid IP")

@@ -93,6 +93,20 @@ def quotas_are_set(at, jars, prefix):
     configs("--alter", *here, "--delete-config", "connection_creation_rate", text="Completed updating")
 
 
+def the_brokers_settings_change(at, jars):
+    def configs(*arguments):
+        return tool("kafka.admin.ConfigCommand", *at, *arguments, jars=jars)
+    every = ("--entity-type", "brokers", "--entity-default")
+    one = ("--entity-type", "brokers", "--entity-name", 1)
+    configs("--alter", *every, "--add-config", "log.retention.ms=70000000,log.cleanup.policy=[compact,delete]")
+    configs("--alter", *one, "--add-config", "log.retention.ms=80000000")
+    wait_for(lambda: "log.cleanup.policy=compact,delete sensitive=false" in configs("--describe", *every), 60)
+    wait_for(lambda: "log.retention.ms=80000000 sensitive=false synonyms={DYNAMIC_BROKER_CONFIG:log.retention.ms=80000000, "
+             "DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=70000000" in configs("--describe", *one), 60)
+    configs("--alter", *one, "--delete-config", "log.retention.ms")
+    configs("--alter", *every, "--delete-config", "log.retention.ms,log.cleanup.policy")
+
+
 @pytest.mark.parametrize("jars", ["kafka", "kafka-4"])
 def test_kafkas_own_programs(log, prefix, jars, tmp_path):
     at = ("--bootstrap-server", log.address)
@@ -133,6 +147,7 @@ def test_kafkas_own_programs(log, prefix, jars, tmp_path):
     assert log.reads(topic, 25000, 30, isolation_level="read_committed").count("open") == 0
     producer.abort_transaction(30)
     quotas_are_set(at, jars, prefix)
+    the_brokers_settings_change(at, jars)
     elected = tool("org.apache.kafka.tools.LeaderElectionCommand", *at, "--election-type", "preferred", "--topic", topic,
                    "--partition", 0, jars=jars)
     assert "Valid replica already elected" in elected, elected
