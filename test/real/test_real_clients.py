@@ -93,6 +93,14 @@ def quotas_are_set(at, jars, prefix):
     configs("--alter", *here, "--delete-config", "connection_creation_rate", text="Completed updating")
 
 
+def the_cluster_tells_of_itself(at, jars):
+    quorum = tool("org.apache.kafka.tools.MetadataQuorumCommand", *at, "describe", "--status", jars=jars)
+    assert "LeaderId:" in quorum and "CurrentVoters:" in quorum, quorum
+    replicas = tool("org.apache.kafka.tools.MetadataQuorumCommand", *at, "describe", "--replication", jars=jars)
+    assert "Leader" in replicas, replicas
+    tool("org.apache.kafka.tools.FeatureCommand", *at, "describe", jars=jars)
+
+
 def the_brokers_settings_change(at, jars):
     def configs(*arguments):
         return tool("kafka.admin.ConfigCommand", *at, *arguments, jars=jars)
@@ -148,6 +156,7 @@ def test_kafkas_own_programs(log, prefix, jars, tmp_path):
     producer.abort_transaction(30)
     quotas_are_set(at, jars, prefix)
     the_brokers_settings_change(at, jars)
+    the_cluster_tells_of_itself(at, jars)
     elected = tool("org.apache.kafka.tools.LeaderElectionCommand", *at, "--election-type", "preferred", "--topic", topic,
                    "--partition", 0, jars=jars)
     assert "Valid replica already elected" in elected, elected
