@@ -27,17 +27,17 @@ from confluent_kafka.admin import AdminClient, NewTopic  # noqa: E402
 from story import Millrace, ROOT, free_offset, wait_for  # noqa: E402
 from measure import Peak, cpu_ns, cpu_s, rss_mb  # noqa: E402
 
-LOAD = ROOT / "build" / "log_load"
+LOAD, GROUP_LOAD = ROOT / "build" / "log_load", ROOT / "build" / "release" / "group_load"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 BULK = ["linger.ms=5", "batch.num.messages=10000", "batch.size=1000000"]
 
 
-def load(*arguments):
-    """One run of the load generator; its line of JSON."""
-    done = subprocess.run([LOAD, *map(str, arguments)], stdout=subprocess.PIPE, text=True, timeout=900)
+def load(*arguments, program=LOAD):
+    """One run of a load generator; its line of JSON."""
+    done = subprocess.run([program, *map(str, arguments)], stdout=subprocess.PIPE, text=True, timeout=900)
     if done.returncode != 0:
-        raise SystemExit(f"log_load {' '.join(map(str, arguments))} ended with {done.returncode}")
+        raise SystemExit(f"{program.name} {' '.join(map(str, arguments))} ended with {done.returncode}")
     return json.loads(done.stdout)
 
 
@@ -73,12 +73,12 @@ class Server:
         wait_for(lambda: answers(self.port), seconds, 0.001)
         return time.monotonic() - began
 
-    def measured(self, *arguments):
-        """A run of the load generator, with the server's CPU and its largest memory meanwhile."""
+    def measured(self, *arguments, program=LOAD):
+        """A run of a load generator, with the server's CPU and its largest memory meanwhile."""
         peak = Peak(self.pid)
         peak.start()
         before = cpu_s(self.pid)
-        result = load(*arguments)
+        result = load(*arguments, program=program)
         result["server_cpu"] = cpu_s(self.pid) - before
         peak.over.set()
         peak.join()
@@ -229,6 +229,15 @@ def row_topics(server):
     for dropped in admin.delete_topics(names, operation_timeout=600).values():
         dropped.result(600)
     return {"create s": create, "list ms": listing * 1000, "MB": memory}
+
+
+def row_groups(server):
+    """2,000 connections, members of 200 groups, from each of which one leaves and comes back, ten times over."""
+    server.topic("groups", 10)
+    result = server.measured(server.address, 200, 10, 10, program=GROUP_LOAD)
+    server.drop("groups")
+    return {"slowest ms": result["max_ms"], **{f"{kind} p99 ms": result[kind][2] for kind in ("heartbeat", "commit", "join", "sync")},
+            "CPU-us a request": result["server_cpu"] / result["requests"] * 1e6, "s": result["seconds"]}
 
 
 def row_idle(server):
