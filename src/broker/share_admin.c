@@ -262,7 +262,9 @@ static int16_t alter_one(struct broker_share_group *share, const struct broker_t
     return broker_server_error(broker_share_partition_save(partition, NULL));
 }
 
+/* `share` NULL: nothing is altered, and each partition tells why (Kafka 4.1's client looks there only). */
 static void alter_topic(struct broker_request *request, struct broker_share_group *share,
+                        int16_t why_not,
                         const struct kafka_alter_share_group_offsets_request_topic *asked,
                         struct kafka_alter_share_group_offsets_response_topic *answer)
 {
@@ -277,8 +279,9 @@ static void alter_topic(struct broker_request *request, struct broker_share_grou
         &request->arena, struct kafka_alter_share_group_offsets_response_partition,
         (size_t)asked->partitions.count);
     for (int32_t i = 0; i < asked->partitions.count; i++) {
-        int16_t code = topic == NULL ? (int16_t)KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION
-                                     : alter_one(share, topic, &asked->partitions.items[i]);
+        int16_t code = share == NULL   ? why_not
+                       : topic == NULL ? (int16_t)KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION
+                                       : alter_one(share, topic, &asked->partitions.items[i]);
         answer->partitions.items[i] = (struct kafka_alter_share_group_offsets_response_partition){
             asked->partitions.items[i].partition_index, code, error_text(code)};
     }
@@ -291,17 +294,19 @@ void broker_share_alter_share_group_offsets(struct broker_request *request)
     struct broker_share_group *share = NULL;
 
     out->error_code = group_find_idle(request, in->group_id, &share, &out->error_message);
-    if (out->error_code != KAFKA_ERROR_NONE) {
-        broker_server_answer(request);
-        return;
-    }
+    if (out->error_code != KAFKA_ERROR_NONE)
+        share = NULL;
     out->responses.count = in->topics.count;
     out->responses.items = mr_arena_array(&request->arena,
                                           struct kafka_alter_share_group_offsets_response_topic,
                                           (size_t)in->topics.count);
     for (int32_t i = 0; i < in->topics.count; i++)
-        alter_topic(request, share, &in->topics.items[i], &out->responses.items[i]);
-    answer_when_kept(request);
+        alter_topic(request, share, out->error_code, &in->topics.items[i],
+                    &out->responses.items[i]);
+    if (share == NULL)
+        broker_server_answer(request);
+    else
+        answer_when_kept(request);
 }
 
 static int16_t delete_topic(struct broker_share_group *share, const struct broker_topic *topic,
