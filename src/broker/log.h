@@ -160,6 +160,7 @@ struct broker_plan {
     uint32_t position, limit;
     bool indexed; /* position is as good as an index gives */
     bool goes_on; /* where a reader before it stopped */
+    bool whole;   /* the limit is the file's end, and it grows no more */
     bool by_time;
     size_t bytes_max;
     int fd, fd_direct;

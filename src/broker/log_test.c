@@ -707,6 +707,43 @@ STORY("compaction keeps the last value of each key, and every offset")
     expect(!broker_compact_begin(b.log));
 }
 
+STORY("a read that a compaction overtakes leaves no place for the next one to go on at")
+{
+    struct bench b;
+    struct broker_plan plan, next;
+    given_log(t, &b);
+    expect_ok(broker_config_set(&b.config, MR_STR("cleanup.policy"), MR_STR("compact")));
+    expect_ok(broker_config_set(&b.config, MR_STR("segment.bytes"), MR_STR("400")));
+    for (int i = 0; i < 4; i++)
+        appends(&b, "a", "1", 1);
+    appends(&b, "b", "1", 1);
+    syncs(&b);
+    b.storage.recent_bytes_max = 1;
+    broker_storage_remember(&b.storage, b.log, 0);
+    broker_upkeep_roll(b.log);
+    checkpoints(&b);
+    expect(broker_plan_offset(b.log, 0, 5, 1, &plan));
+    broker_plan_run(&plan);
+    expect_ok(plan.err);
+    expect_int(plan.next_offset, 1);
+    expect(broker_compact_begin(b.log));
+    for (int i = 0; i < 2000 && b.storage.compactions > 0; i++)
+        mr_loop_turn(b.loop, 1000);
+    expect_int(b.storage.compactions, 0);
+    broker_plan_finish(&plan);
+    mr_bytes_unref(plan.piece.owner);
+    expect(broker_plan_offset(b.log, 1, 5, 1, &next));
+    expect(!next.goes_on);
+    expect_int(next.position, 0);
+    broker_plan_run(&next);
+    expect_ok(next.err);
+    expect_int(next.next_offset, 4); /* the last value of a */
+    broker_plan_finish(&next);
+    mr_bytes_unref(next.piece.owner);
+    expect_records(&b, "3:a=1 4:b=1 ");
+    settles(&b);
+}
+
 static void held_run(struct mr_task *task)
 {
     task->next = task; /* it has run */

@@ -36,6 +36,7 @@ static void plan_begin(struct broker_log *log, struct broker_segment *segment,
     plan->segment = segment;
     plan->limit = segment->written < segment->facts.bytes ? segment->written : segment->facts.bytes;
     plan->indexed = active;
+    plan->whole = !active && plan->limit == segment->facts.bytes;
     plan->fd = segment->fd;
     plan->fd_direct = segment->fd_direct;
     plan->opened = plan->opened_direct = false;
@@ -120,12 +121,14 @@ static void plan_position(struct broker_plan *plan)
     broker_index_fini(&index);
 }
 
-/* The file may have been compacted since the plan was made: it is shorter then. */
+/* The file may have been compacted since the plan was made, perhaps with those behind it: it is another
+ * one then, in which the position means nothing. */
 static void plan_fit(struct broker_plan *plan)
 {
     struct stat status;
 
-    if (fstat(plan->fd, &status) != 0 || status.st_size >= (off_t)plan->limit)
+    if (fstat(plan->fd, &status) != 0 ||
+        (plan->whole ? status.st_size == (off_t)plan->limit : status.st_size >= (off_t)plan->limit))
         return;
     plan->limit = (uint32_t)status.st_size;
     plan->position = 0;
@@ -161,6 +164,20 @@ static void plan_tell_next(struct broker_plan *plan)
     }
 }
 
+/* The same file once more, past the page cache; -1: it is not to be had, or not the same any more. */
+static int open_direct(const char *path, int fd)
+{
+    struct stat known, found;
+    int direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+    if (direct >= 0 &&
+        (fstat(fd, &known) != 0 || fstat(direct, &found) != 0 || known.st_ino != found.st_ino)) {
+        mr_fd_close(direct);
+        direct = -1;
+    }
+    return direct;
+}
+
 void broker_plan_run(struct broker_plan *plan)
 {
     struct broker_segment_file file;
@@ -178,9 +195,11 @@ void broker_plan_run(struct broker_plan *plan)
         plan_fit(plan);
     }
     if (plan->fd_direct < 0 && plan->bytes_max >= READ_DIRECT_FROM) {
-        plan->fd_direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+        plan->fd_direct = open_direct(path, plan->fd);
         plan->opened_direct = plan->fd_direct >= 0;
     }
+    if (plan->position > plan->limit)
+        plan->position = 0;
     file = (struct broker_segment_file){plan->fd, plan->fd_direct, path};
     plan->err = broker_segment_read(&file, plan->position, plan->limit, plan->offset, plan->until,
                                     plan->bytes_max, &plan->piece, &plan->next_position);
@@ -204,7 +223,7 @@ void broker_plan_finish(struct broker_plan *plan)
         segment->fd_direct = plan->fd_direct;
     else if (plan->opened_direct)
         mr_fd_close(plan->fd_direct);
-    if (plan->piece.owner != NULL && !plan->by_time) {
+    if (plan->piece.owner != NULL && !plan->by_time && !segment->gone) {
         log->hints[log->hint_next] = (struct broker_hint){plan->next_offset, segment->facts.base,
                                                           plan->next_position};
         log->hint_next = (log->hint_next + 1) % (uint32_t)mr_count_of(log->hints);
