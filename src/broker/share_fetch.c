@@ -65,6 +65,7 @@ static void session_end(struct broker_server *server, struct broker_share_sessio
         &server->share_sessions.by_member,
         session_key(&buf, mr_str_from(session->group_id), mr_str_from(session->member_id)));
     mr_buf_fini(&buf);
+    server->share_sessions.place_count -= session->places.count;
     session_free(session);
 }
 
@@ -107,6 +108,7 @@ static struct broker_share_session *session_begin(struct broker_request *request
         mr_map_put(&sessions->by_member, session_key(&buf, group_id, member_id), session);
         mr_buf_fini(&buf);
     }
+    sessions->place_count -= session->places.count;
     session->places.count = 0;
     session->epoch = SESSION_EPOCH_FIRST;
     session->conn = request->conn;
@@ -143,11 +145,21 @@ static int16_t session_enter(struct broker_request *request, mr_str group_id, mr
     return KAFKA_ERROR_NONE;
 }
 
-static bool session_update(struct broker_share_session *session,
+/* Whether all sessions together still have no more than they may. */
+static bool session_update(struct broker_share_sessions *sessions,
+                           struct broker_share_session *session,
                            const struct kafka_share_fetch_request *in)
 {
     struct broker_places gone = {0}, kept = {0};
+    size_t asked = sessions->place_count;
 
+    for (int32_t i = 0; i < in->topics.count; i++)
+        asked += (size_t)(in->topics.items[i].partitions.count < 0
+                              ? 0
+                              : in->topics.items[i].partitions.count);
+    if (asked > MR_LIMIT_BROKER_SESSION_PARTITIONS)
+        return false;
+    sessions->place_count -= session->places.count;
     for (int32_t i = 0; i < in->topics.count; i++)
         for (int32_t k = 0; k < in->topics.items[i].partitions.count; k++)
             broker_places_add(&session->places, &in->topics.items[i].topic_id,
@@ -158,7 +170,8 @@ static bool session_update(struct broker_share_session *session,
     broker_places_copy(&session->places, &kept);
     broker_places_fini(&gone);
     broker_places_fini(&kept);
-    return session->places.count <= MR_LIMIT_BROKER_SESSION_PARTITIONS;
+    sessions->place_count += session->places.count;
+    return true;
 }
 
 /* ---- one partition, for both requests ---- */
@@ -696,7 +709,8 @@ static void patience_ends(struct mr_timer *timer)
 {
     struct fetch *fetch = mr_container(timer, struct fetch, patience);
     fetch->expired = true;
-    mr_loop_at_turn_end(fetch->request->server->loop, &fetch->look);
+    if (fetch->planned == NULL) /* else the end of the read looks */
+        mr_loop_at_turn_end(fetch->request->server->loop, &fetch->look);
 }
 
 static void fetch_abandon(struct broker_request *request)
@@ -905,7 +919,8 @@ void broker_share_share_fetch(struct broker_request *request)
     if (out->error_code == KAFKA_ERROR_NONE)
         out->error_code = session_enter(request, in->group_id, in->member_id,
                                         in->share_session_epoch, true, &session);
-    if (out->error_code == KAFKA_ERROR_NONE && !session_update(session, in)) {
+    if (out->error_code == KAFKA_ERROR_NONE &&
+        !session_update(&request->server->share_sessions, session, in)) {
         session_end(request->server, session);
         out->error_code = KAFKA_ERROR_SHARE_SESSION_LIMIT_REACHED;
     }

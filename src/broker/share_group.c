@@ -454,12 +454,32 @@ static void member_silent(struct mr_timer *timer)
     member_remove(member);
 }
 
+/* Verdicts on records that a loss of power took from the log are not those of the next ones there. */
+static void partition_restart(struct broker_share_partition *partition)
+{
+    struct broker_topics *topics = &partition->group->group->groups->server->topics;
+    const struct broker_topic *topic = broker_topics_find_id(topics, &partition->place.topic);
+    const struct broker_partition *found = topic == NULL ? NULL
+                                                         : broker_topics_partition(
+                                                               topics, mr_str_from(topic->name),
+                                                               partition->place.partition);
+
+    if (found == NULL || found->log == NULL ||
+        !broker_share_partition_trim(partition, found->log->end))
+        return;
+    if (broker_share_partition_save(partition, NULL) != MR_OK)
+        mr_log(MR_LOG_ERROR, "broker", "share group %s: its state is not saved: %s",
+               partition->group->group->id, mr_why());
+}
+
 void broker_share_group_start(struct broker_share_group *share)
 {
     struct mr_map_entry *entry;
 
     for (size_t i = 0; (entry = mr_map_next(&share->members, &i)) != NULL;)
         session_restart(entry->value);
+    for (size_t i = 0; (entry = mr_map_next(&share->partitions, &i)) != NULL;)
+        partition_restart(entry->value);
 }
 
 /* ---- heartbeats ---- */

@@ -108,6 +108,7 @@ struct broker_share_session {
 };
 struct broker_share_sessions {
     struct mr_map by_member;
+    size_t place_count; /* of all of them */
     uint64_t last_number;
 };
 /* The connection is gone, and with it its sessions. */

@@ -156,6 +156,19 @@ void broker_share_partition_cut(struct broker_share_partition *partition, int64_
     tidy(partition);
 }
 
+bool broker_share_partition_trim(struct broker_share_partition *partition, int64_t end)
+{
+    if (partition->start == BROKER_SHARE_NOWHERE || broker_share_partition_end(partition) <= end)
+        return false;
+    if (partition->start >= end) {
+        broker_share_partition_begin(partition, end);
+        return true;
+    }
+    partition->count = split(partition, end);
+    tidy(partition);
+    return true;
+}
+
 /* ---- acquiring ---- */
 
 /* Nobody will ever be given these: what is free of them, and what nobody has come to yet. */
@@ -220,7 +233,6 @@ int64_t broker_share_partition_acquire(struct broker_share_partition *partition,
                                        bool skip)
 {
     int64_t taken = 0, offset, new_from = broker_share_partition_end(partition);
-    bool news = new_from - partition->start < take->in_flight_max;
 
     if (take->records_max <= 0)
         return 0;
@@ -244,11 +256,13 @@ int64_t broker_share_partition_acquire(struct broker_share_partition *partition,
                 at = cut_out(partition, offset, until, &count);
                 taken += take_run(partition, take, at, taken == 0);
             }
-        } else if (!news) {
+        } else if (end - partition->start >= take->in_flight_max) {
             take->records_max = 0;
             break;
         } else {
-            until = fit(take, offset, until);
+            int64_t room = partition->start + take->in_flight_max - 1;
+            until = fit(take, offset,
+                        until < room ? until : room); /* a batch may claim any count */
             append(partition, until, BROKER_SHARE_AVAILABLE);
             taken += take_run(partition, take, partition->count - 1, taken == 0);
         }

@@ -84,6 +84,9 @@ bool broker_share_partition_gives(const struct broker_share_partition *partition
                                   int64_t in_flight_max);
 /* Records before `start` are gone from the log. */
 void broker_share_partition_cut(struct broker_share_partition *partition, int64_t start);
+/* The log ends here: records behind it went with the power, and others will come in their place. Whether
+ * there were any. */
+bool broker_share_partition_trim(struct broker_share_partition *partition, int64_t end);
 /* The next batch of the log, behind the last one that was shown, has the offsets [first, last]; offsets
  * between the two have no records. `skip`: nobody is to see it. How many records of it were taken. */
 int64_t broker_share_partition_acquire(struct broker_share_partition *partition,

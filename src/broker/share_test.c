@@ -77,6 +77,35 @@ STORY("members of a share group get records that nobody else has, whole batches 
     broker_share_partition_fini(&partition);
 }
 
+STORY("a batch that claims many records is given out as far as there may be some in flight")
+{
+    struct broker_share_partition partition = given_partition(0);
+    struct broker_share_take take = {
+        .owner = 1, .lock_us = 1000, .records_max = 5, .batch_size = 4, .in_flight_max = 20};
+    expect_int(broker_share_partition_acquire(&partition, &take, 0, 999999999, false), 20);
+    expect_int(broker_share_partition_end(&partition), 20);
+    expect_int(take.records_max, 0);
+    mr_array_fini(&take.acquired);
+    broker_share_partition_fini(&partition);
+}
+
+STORY("verdicts on records that went with the power are not those of the next ones")
+{
+    struct broker_share_partition partition = given_partition(0);
+    expect_str(mr_str_from(takes(&partition, (struct wish){1, 100, 0, false}, 12)),
+               MR_STR("0-3:1 4-7:1 8-11:1"));
+    expect_int(says(&partition, 1, 4, 11, "1"), 0);
+    expect(!broker_share_partition_trim(&partition, 12));
+    expect(broker_share_partition_trim(&partition, 6));
+    expect_int(broker_share_partition_end(&partition), 6);
+    expect_str(mr_str_from(takes(&partition, (struct wish){2, 100, 6, false}, 10)),
+               MR_STR("6-9:1"));
+    expect(broker_share_partition_trim(&partition, 0));
+    expect_int(partition.start, 0);
+    expect_int((int64_t)partition.count, 0);
+    broker_share_partition_fini(&partition);
+}
+
 STORY("a member that wants few records gets no more, where it is strict")
 {
     struct broker_share_partition partition = given_partition(0);
