@@ -227,6 +227,8 @@ void broker_server_answer(struct broker_request *request)
     broker_sight_answer(request);
     if (request->server->security.quotas.rows.count > 0)
         broker_throttle_answer(request);
+    if (request->server->running == request) /* it may be gone when its handler returns */
+        request->server->running = NULL;
     request->answered = true;
     request->abandon = NULL;
     request_count(request);

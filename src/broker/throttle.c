@@ -16,6 +16,7 @@ enum {
     SHORT_WAIT_MS = 1000,          /* the longest one for requests and connections: a window */
     LONG_WAIT_MS = 10 * 60 * 1000, /* Kafka closes a connection that was quiet for so long */
     NAME_BYTES_MAX = 255,          /* longer names are told apart by so much of them */
+    DEBT_S_MAX = 24 * 3600,        /* the longest that a debt is remembered */
     TOLD_MAX = 1000,               /* counters in the metrics, which are never given back */
 };
 
@@ -60,13 +61,22 @@ static void rate_add(struct use *use, int64_t now_us, double value)
     use->windows[use->window % WINDOWS] += value;
 }
 
-/* How long to wait until the rate is at the limit; 0: it is not above it. */
-static double rate_wait_ms(const struct use *use, int64_t now_us, double limit)
+static double windows_sum(struct use *use, int64_t now_us)
 {
-    double seconds = WINDOWS - 1 + (double)(now_us % WINDOW_US) / WINDOW_US, sum = 0;
+    double sum = 0;
 
+    windows_pass(use, now_us);
     for (int i = 0; i < WINDOWS; i++)
         sum += use->windows[i];
+    return sum;
+}
+
+/* How long to wait until the rate is at the limit; 0: it is not above it. */
+static double rate_wait_ms(struct use *use, int64_t now_us, double limit)
+{
+    double seconds = WINDOWS - 1 + (double)(now_us % WINDOW_US) / WINDOW_US;
+    double sum = windows_sum(use, now_us);
+
     return sum / seconds <= limit ? 0 : (sum / seconds - limit) / limit * seconds * 1000;
 }
 
@@ -113,6 +123,8 @@ static struct use *use_find(struct broker_quotas *quotas, enum broker_quota_key 
         mr_map_put(&quotas->uses, mr_buf_as_str(&name), use);
     }
     mr_buf_fini(&name);
+    if (use->used_us < now_us)
+        use->used_us = now_us;
     return use;
 }
 
@@ -302,16 +314,26 @@ size_t broker_throttle_fetch_bytes_max(const struct broker_request *request)
 bool broker_throttle_fetch(struct broker_request *request, size_t bytes)
 {
     int64_t now_us = mr_loop_now_us(request->server->loop);
-    struct claim claim = claim_find(request, BROKER_QUOTA_FETCH);
+    struct claim claim;
+    double before;
 
     count_time(request);
-    if (claim.use != NULL) {
+    claim = claim_find(request, BROKER_QUOTA_FETCH);
+    if (claim.use == NULL)
+        return request->throttle_ms > 0;
+    before = windows_sum(claim.use, now_us);
+    if (request->throttle_ms == 0 &&
+        before <= 0) { /* a batch above the limit would never come else */
         rate_add(claim.use, now_us, (double)bytes);
         wait_for(request, BROKER_QUOTA_FETCH, claim.use,
                  bounded(rate_wait_ms(claim.use, now_us, claim.limit), LONG_WAIT_MS));
-        if (request->throttle_ms > 0)
-            rate_add(claim.use, now_us, -(double)bytes); /* nothing of it goes out */
+        return false;
     }
+    rate_add(claim.use, now_us, (double)bytes);
+    wait_for(request, BROKER_QUOTA_FETCH, claim.use,
+             bounded(rate_wait_ms(claim.use, now_us, claim.limit), LONG_WAIT_MS));
+    if (request->throttle_ms > 0)
+        rate_add(claim.use, now_us, -(double)bytes); /* nothing of it goes out */
     return request->throttle_ms > 0;
 }
 
@@ -332,10 +354,11 @@ bool broker_throttle_change(struct broker_request *request, int16_t strict_since
     use->tokens += (double)(now_us - use->filled_us) / 1e6 * claim.limit;
     use->tokens = use->tokens > most ? most : use->tokens;
     use->filled_us = now_us;
-    use->used_us = use->tokens < most ? INT64_MAX / 2 : now_us; /* a debt is not forgotten */
     taken = !strict || use->tokens >= 0;
     if (taken)
         use->tokens -= partitions;
+    /* A debt is not forgotten before it is paid. */
+    use->used_us = now_us + (int64_t)(fmin((most - use->tokens) / claim.limit, DEBT_S_MAX) * 1e6);
     if (!strict || !taken)
         wait_for(request, BROKER_QUOTA_CHANGE, use,
                  use->tokens >= 0 ? 0 : bounded(-use->tokens / claim.limit * 1000, LONG_WAIT_MS));
