@@ -363,7 +363,7 @@ static void settle_due(struct mr_timer *timer)
 
     if (txn->prepare_failed)
         prepare_write(txn);
-    else if (txn->busy)
+    else if (txn->busy && !txn->unsettled)
         txn_mark(txn); /* a marker could not be appended or written: again */
     else
         txn_settle(txn);
