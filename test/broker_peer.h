@@ -185,4 +185,27 @@ static inline void has_topic(struct peer *peer, const char *name, int32_t partit
     expect_int(response.topics.items[0].error_code, 0);
 }
 
+/* So many records of one value, outside of any transaction. */
+static inline void puts_records(struct peer *peer, const char *topic, int32_t partition,
+                                const char *value, int count)
+{
+    struct kafka_produce_request_partition row = {.index = partition};
+    struct kafka_produce_request_topic rows = {.name = mr_str_from(topic),
+                                               .partition_data = {&row, 1}};
+    struct kafka_produce_request request = {
+        .acks = -1, .timeout_ms = 1000, .topic_data = {&rows, 1}};
+    struct kafka_produce_response response;
+    struct kafka_builder builder;
+    struct mr_buf buf = {0};
+
+    kafka_records_begin(&builder, &buf);
+    for (int i = 0; i < count; i++)
+        kafka_records_append(&builder, 1700000000000, MR_STR("k"), mr_str_from(value), NULL, 0);
+    expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_NONE, 0, -1, -1, -1, false));
+    row.records.bytes = mr_buf_as_str(&buf);
+    calls(peer, produce, 7, &request, &response);
+    mr_buf_fini(&buf);
+    expect_int(response.responses.items[0].partition_responses.items[0].error_code, 0);
+}
+
 #endif

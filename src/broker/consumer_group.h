@@ -98,6 +98,10 @@ void broker_consumer_group_end(struct broker_group *group);
 void broker_consumer_record_put(struct broker_journal *journal, uint16_t kind, const char *group,
                                 const mr_str *second, const struct wire_shape *shape,
                                 const void *from);
+/* What a member of either kind of group is to own. */
+void broker_consumer_record_target(struct broker_journal *journal, uint16_t kind, const char *group,
+                                   const char *member, const struct broker_places *places);
+mr_str *broker_texts_of(struct mr_arena *arena, const struct broker_texts *from, int32_t *count);
 /* A record's value; false: it is none that we know. */
 bool broker_consumer_record_read(mr_str value, struct mr_arena *arena,
                                  const struct wire_shape *shape, void *into);

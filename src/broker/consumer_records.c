@@ -42,6 +42,31 @@ void broker_consumer_record_put(struct broker_journal *journal, uint16_t kind, c
     mr_buf_fini(&value);
 }
 
+void broker_consumer_record_target(struct broker_journal *journal, uint16_t kind, const char *group,
+                                   const char *member, const struct broker_places *places)
+{
+    struct kafka_consumer_group_target_assignment_member_value value = {0};
+    mr_str id = mr_str_from(member);
+    struct mr_arena arena;
+
+    mr_arena_init(&arena);
+    value.topic_partitions.items = broker_consumer_partitions(&arena, places,
+                                                              &value.topic_partitions.count);
+    broker_consumer_record_put(journal, kind, group, &id,
+                               kafka_consumer_group_target_assignment_member_value_shape(), &value);
+    mr_arena_fini(&arena);
+}
+
+mr_str *broker_texts_of(struct mr_arena *arena, const struct broker_texts *from, int32_t *count)
+{
+    mr_str *texts = mr_arena_array(arena, mr_str, from->count);
+
+    for (size_t i = 0; i < from->count; i++)
+        texts[i] = mr_str_from(from->items[i]);
+    *count = (int32_t)from->count;
+    return texts;
+}
+
 static void put_member(struct broker_journal *journal, enum kind kind,
                        const struct broker_consumer_member *member, const struct wire_shape *shape,
                        const void *from)
@@ -67,14 +92,6 @@ void broker_consumer_save_target_epoch(struct broker_journal *journal,
                                &value);
 }
 
-static mr_str *texts_of(struct mr_arena *arena, char *const *items, size_t count)
-{
-    mr_str *texts = mr_arena_array(arena, mr_str, count);
-    for (size_t i = 0; i < count; i++)
-        texts[i] = mr_str_from(items[i]);
-    return texts;
-}
-
 void broker_consumer_save_regex(struct broker_journal *journal,
                                 const struct broker_consumer_group *consumer, mr_str text,
                                 const struct broker_consumer_regex *regex)
@@ -83,8 +100,7 @@ void broker_consumer_save_regex(struct broker_journal *journal,
     struct mr_arena arena;
 
     mr_arena_init(&arena);
-    value.topics.items = texts_of(&arena, regex->topics.items, regex->topics.count);
-    value.topics.count = (int32_t)regex->topics.count;
+    value.topics.items = broker_texts_of(&arena, &regex->topics, &value.topics.count);
     value.version = (int64_t)consumer->topics_seen;
     value.timestamp = broker_storage_now_ms(&consumer->group->groups->server->storage);
     broker_consumer_record_put(journal, KIND_REGEX, consumer->group->id, &text,
@@ -103,9 +119,8 @@ void broker_consumer_save_member(struct broker_journal *journal,
     value.rack_id = mr_str_from(member->rack_id);
     value.client_id = mr_str_from(member->client_id);
     value.client_host = mr_str_from(member->client_host);
-    value.subscribed_topic_names.items = texts_of(&arena, member->topics.items,
-                                                  member->topics.count);
-    value.subscribed_topic_names.count = (int32_t)member->topics.count;
+    value.subscribed_topic_names.items = broker_texts_of(&arena, &member->topics,
+                                                         &value.subscribed_topic_names.count);
     value.subscribed_topic_regex = mr_str_from(member->regex);
     value.rebalance_timeout_ms = member->rebalance_timeout_ms;
     value.server_assignor = mr_str_from(member->assignor);
@@ -117,15 +132,8 @@ void broker_consumer_save_member(struct broker_journal *journal,
 void broker_consumer_save_target(struct broker_journal *journal,
                                  const struct broker_consumer_member *member)
 {
-    struct kafka_consumer_group_target_assignment_member_value value = {0};
-    struct mr_arena arena;
-
-    mr_arena_init(&arena);
-    value.topic_partitions.items = broker_consumer_partitions(&arena, &member->target,
-                                                              &value.topic_partitions.count);
-    put_member(journal, KIND_TARGET, member,
-               kafka_consumer_group_target_assignment_member_value_shape(), &value);
-    mr_arena_fini(&arena);
+    broker_consumer_record_target(journal, KIND_TARGET, member->group->group->id, member->id,
+                                  &member->target);
 }
 
 void broker_consumer_save_current(struct broker_journal *journal,

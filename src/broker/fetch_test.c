@@ -1,26 +1,6 @@
 /* broker/fetch_test.c: fetch sessions, and topics told piece by piece, over real sockets on a test's clock. */
 #include "broker_peer.h"
 
-static void puts_record(struct peer *peer, const char *topic, int32_t partition, const char *value)
-{
-    struct kafka_produce_request_partition row = {.index = partition};
-    struct kafka_produce_request_topic rows = {.name = mr_str_from(topic),
-                                               .partition_data = {&row, 1}};
-    struct kafka_produce_request request = {
-        .acks = -1, .timeout_ms = 1000, .topic_data = {&rows, 1}};
-    struct kafka_produce_response response;
-    struct kafka_builder builder;
-    struct mr_buf buf = {0};
-
-    kafka_records_begin(&builder, &buf);
-    kafka_records_append(&builder, 1700000000000, MR_STR("k"), mr_str_from(value), NULL, 0);
-    expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_NONE, 0, -1, -1, -1, false));
-    row.records.bytes = mr_buf_as_str(&buf);
-    calls(peer, produce, 7, &request, &response);
-    mr_buf_fini(&buf);
-    expect_int(response.responses.items[0].partition_responses.items[0].error_code, 0);
-}
-
 /* ---- a reader with a session ---- */
 
 struct reader {
@@ -113,20 +93,20 @@ STORY("a session remembers what is asked, and tells only what has changed")
     struct reader reader = given_reader(&b);
     struct peer *writer = given_peer(&b);
     has_topic(writer, "a", 3);
-    puts_record(writer, "a", 1, "one");
+    puts_records(writer, "a", 1, "one", 1);
     const struct wish all[] = {{"a", 0, 0}, {"a", 1, 0}, {"a", 2, 0}};
     reads(&reader, all, 3, NULL);
     expect_told(&reader, "0:0 1:1 2:0"); /* the first answer is whole */
     expect(reader.session_id > 0);
     reads(&reader, &(struct wish){"a", 1, 1}, 1, NULL);
     expect_told(&reader, ""); /* nothing new, after the patience */
-    puts_record(writer, "a", 2, "two");
+    puts_records(writer, "a", 2, "two", 1);
     reads(&reader, NULL, 0, NULL);
     expect_told(&reader, "2:1");
     reads(&reader, &(struct wish){"a", 2, 1}, 1, &all[0]);
     expect_told(&reader, "");
-    puts_record(writer, "a", 0, "nobody asks for this one any more");
-    puts_record(writer, "a", 1, "three");
+    puts_records(writer, "a", 0, "nobody asks for this one any more", 1);
+    puts_records(writer, "a", 1, "three", 1);
     reads(&reader, NULL, 0, NULL);
     expect_told(&reader, "1:1");
     reads(&reader, &(struct wish){"none", 0, 0}, 1, NULL);
@@ -186,7 +166,7 @@ STORY("whoever was read last in a session is read last the next time, so that no
     struct reader reader = given_reader(&b);
     has_topic(reader.peer, "a", 3);
     for (int32_t i = 0; i < 3; i++)
-        puts_record(reader.peer, "a", i, "value");
+        puts_records(reader.peer, "a", i, "value", 1);
     const struct wish all[] = {{"a", 0, 0}, {"a", 1, 0}, {"a", 2, 0}};
     reader.max_bytes = 1; /* one batch an answer */
     reads(&reader, all, 3, NULL);
@@ -208,7 +188,7 @@ STORY("so many sessions and no more: who comes later is served without, until th
     struct reader reader = given_reader(&b);
     const struct wish first = {"a", 0, 0};
     has_topic(reader.peer, "a", 1);
-    puts_record(reader.peer, "a", 0, "value");
+    puts_records(reader.peer, "a", 0, "value", 1);
     for (int i = 0; i < MR_LIMIT_BROKER_SESSIONS; i++) {
         reader.session_id = reader.epoch = 0;
         reads(&reader, &first, 1, NULL);

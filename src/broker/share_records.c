@@ -59,10 +59,8 @@ void broker_share_save_member(struct broker_journal *journal,
     struct mr_arena arena;
 
     mr_arena_init(&arena);
-    value.subscribed_topic_names.items = mr_arena_array(&arena, mr_str, member->topics.count);
-    value.subscribed_topic_names.count = (int32_t)member->topics.count;
-    for (size_t i = 0; i < member->topics.count; i++)
-        value.subscribed_topic_names.items[i] = mr_str_from(member->topics.items[i]);
+    value.subscribed_topic_names.items = broker_texts_of(&arena, &member->topics,
+                                                         &value.subscribed_topic_names.count);
     put_member(journal, KIND_MEMBER, member, kafka_share_group_member_metadata_value_shape(),
                &value);
     mr_arena_fini(&arena);
@@ -71,15 +69,8 @@ void broker_share_save_member(struct broker_journal *journal,
 void broker_share_save_target(struct broker_journal *journal,
                               const struct broker_share_member *member)
 {
-    struct kafka_consumer_group_target_assignment_member_value value = {0};
-    struct mr_arena arena;
-
-    mr_arena_init(&arena);
-    value.topic_partitions.items = broker_consumer_partitions(&arena, &member->target,
-                                                              &value.topic_partitions.count);
-    put_member(journal, KIND_TARGET, member,
-               kafka_consumer_group_target_assignment_member_value_shape(), &value);
-    mr_arena_fini(&arena);
+    broker_consumer_record_target(journal, KIND_TARGET, member->group->group->id, member->id,
+                                  &member->target);
 }
 
 void broker_share_save_current(struct broker_journal *journal,

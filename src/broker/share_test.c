@@ -223,27 +223,6 @@ STORY("runs say of each record what became of it, whatever becomes of its neighb
 
 /* ---- members over a socket ---- */
 
-static void puts_records(struct peer *peer, const char *topic, int count)
-{
-    struct kafka_produce_request_partition row = {0};
-    struct kafka_produce_request_topic rows = {.name = mr_str_from(topic),
-                                               .partition_data = {&row, 1}};
-    struct kafka_produce_request request = {
-        .acks = -1, .timeout_ms = 1000, .topic_data = {&rows, 1}};
-    struct kafka_produce_response response;
-    struct kafka_builder builder;
-    struct mr_buf buf = {0};
-
-    kafka_records_begin(&builder, &buf);
-    for (int i = 0; i < count; i++)
-        kafka_records_append(&builder, 1700000000000, MR_STR("k"), MR_STR("v"), NULL, 0);
-    expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_NONE, 0, -1, -1, -1, false));
-    row.records.bytes = mr_buf_as_str(&buf);
-    calls(peer, produce, 7, &request, &response);
-    mr_buf_fini(&buf);
-    expect_int(response.responses.items[0].partition_responses.items[0].error_code, 0);
-}
-
 struct member {
     struct peer *peer;
     const char *id;
@@ -337,7 +316,7 @@ STORY("a record comes back when its lock ends, and whoever had it cannot acknowl
     struct peer *peer = given_peer(&b);
     has_topic(peer, "work", 1);
     begins_at_the_beginning(peer);
-    puts_records(peer, "work", 10);
+    puts_records(peer, "work", 0, "v", 10);
     struct member ann = joins(&b, "ann", "work"), bob = joins(&b, "bob", "work");
     expect_int(fetches(&ann, 0), 0);
     expect_int(ann.first, 0);
@@ -363,7 +342,7 @@ STORY("what was acknowledged stays so over a kill, and all else comes again")
     struct peer *peer = given_peer(&b);
     has_topic(peer, "work", 1);
     begins_at_the_beginning(peer);
-    puts_records(peer, "work", 10);
+    puts_records(peer, "work", 0, "v", 10);
     struct member ann = joins(&b, "ann", "work");
     expect_int(fetches(&ann, 0), 0);
     ann.last = 4;

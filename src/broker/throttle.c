@@ -315,26 +315,21 @@ bool broker_throttle_fetch(struct broker_request *request, size_t bytes)
 {
     int64_t now_us = mr_loop_now_us(request->server->loop);
     struct claim claim;
-    double before;
+    bool first;
 
     count_time(request);
     claim = claim_find(request, BROKER_QUOTA_FETCH);
     if (claim.use == NULL)
         return request->throttle_ms > 0;
-    before = windows_sum(claim.use, now_us);
-    if (request->throttle_ms == 0 &&
-        before <= 0) { /* a batch above the limit would never come else */
-        rate_add(claim.use, now_us, (double)bytes);
-        wait_for(request, BROKER_QUOTA_FETCH, claim.use,
-                 bounded(rate_wait_ms(claim.use, now_us, claim.limit), LONG_WAIT_MS));
-        return false;
-    }
+    /* The first one goes out: a batch above the limit would never come else. */
+    first = request->throttle_ms == 0 && windows_sum(claim.use, now_us) <= 0;
     rate_add(claim.use, now_us, (double)bytes);
     wait_for(request, BROKER_QUOTA_FETCH, claim.use,
              bounded(rate_wait_ms(claim.use, now_us, claim.limit), LONG_WAIT_MS));
-    if (request->throttle_ms > 0)
-        rate_add(claim.use, now_us, -(double)bytes); /* nothing of it goes out */
-    return request->throttle_ms > 0;
+    if (first || request->throttle_ms == 0)
+        return false;
+    rate_add(claim.use, now_us, -(double)bytes); /* nothing of it goes out */
+    return true;
 }
 
 /* ---- partitions that are made and deleted ---- */

@@ -241,13 +241,12 @@ static void txn_prepare(struct broker_txn *txn, bool commit, bool raise);
 static void txn_fence(struct broker_txn *txn);
 static void prepare_write(struct broker_txn *txn);
 
-/* `txn` NULL: the error alone. */
 static void end_answer(struct broker_request *request, int16_t code, const struct broker_txn *txn)
 {
     struct kafka_end_txn_response *out = request->out;
 
     out->error_code = code;
-    if (code == KAFKA_ERROR_NONE && txn != NULL) {
+    if (code == KAFKA_ERROR_NONE) {
         out->producer_id = txn->producer_id;
         out->producer_epoch = txn->epoch;
     }
