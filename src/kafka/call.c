@@ -9,10 +9,6 @@
  * by itself after a back-off. */
 #include "kafka/client.h"
 
-/* A transaction that is ending has ended in a moment: its back-off is this share of the usual one.
- */
-enum { CONCURRENT_SHARE = 8 };
-
 struct kafka_call {
     struct kafka_client *client;
     struct kafka_call *next, **link;
@@ -186,10 +182,8 @@ static void call_over_time(struct kafka_call *call)
 /* Looks for the target again after a while, or ends when that is too late. */
 static void call_back_off(struct kafka_call *call, int16_t code)
 {
-    int64_t delay = kafka_client_backoff_us(call->client, call->attempt++),
+    int64_t delay = kafka_client_pause_us(call->client, call->attempt++, code),
             left = time_left_us(call);
-    if (code == KAFKA_ERROR_CONCURRENT_TRANSACTIONS)
-        delay /= CONCURRENT_SHARE;
     call->asked = false;
     mr_timer_start(call->client->loop, &call->timer, left < delay ? (left > 0 ? left : 0) : delay);
 }

@@ -7,6 +7,7 @@
 enum {
     DEFAULT_PORT = 9092,
     BACKOFF_SHIFT_MAX = 6,
+    CONCURRENT_SHARE = 8,
 };
 
 struct kafka_later {
@@ -25,6 +26,12 @@ int64_t kafka_client_backoff_us(struct kafka_client *client, int32_t attempt)
         base = KAFKA_BACKOFF_MAX_MS * 1000LL;
     return base / 2 +
            (int64_t)mr_random_below(mr_loop_random(client->loop), (uint64_t)base / 2 + 1);
+}
+
+int64_t kafka_client_pause_us(struct kafka_client *client, int32_t attempt, int16_t code)
+{
+    int64_t pause = kafka_client_backoff_us(client, attempt);
+    return code == KAFKA_ERROR_CONCURRENT_TRANSACTIONS ? pause / CONCURRENT_SHARE : pause;
 }
 
 void kafka_client_task(struct kafka_client *client)
@@ -305,6 +312,7 @@ mr_err kafka_client_open_secure(struct mr_loop *loop, mr_str addresses, mr_str c
     client->loop = loop;
     client->client_id = mr_str_of(mr_copy_cstr(client_id), client_id.length);
     client->controller = -1;
+    client->features_epoch = -1;
     client->laters_end = &client->laters;
     client->task.run = client_task;
     mr_err err = addresses_parse(client, addresses);

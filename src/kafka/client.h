@@ -49,6 +49,8 @@ struct kafka_client {
     struct kafka_call *asking;      /* for metadata */
     bool ask;                       /* for metadata, as soon as nothing is asked */
     int32_t controller;             /* -1: unknown */
+    int64_t features_epoch;         /* of what is known of the cluster's features; -1: nothing */
+    bool ends_raise; /* an EndTxn raises the epoch (KIP-890, transaction.version 2) */
     struct mr_arena response_arena; /* of the response that is told now */
     struct mr_arena request_arena;  /* of the request that is written now */
     struct mr_buf scratch;          /* the same */
@@ -145,6 +147,8 @@ void kafka_call_fini(struct kafka_client *client);
 void kafka_client_later(struct kafka_client *client, kafka_done *done, void *context, mr_err err);
 /* Grows with the attempts (0: the first), with chance in it. */
 int64_t kafka_client_backoff_us(struct kafka_client *client, int32_t attempt);
+/* The same after an answer with this code: a transaction that is ending has ended in a moment. */
+int64_t kafka_client_pause_us(struct kafka_client *client, int32_t attempt, int16_t code);
 void kafka_client_task(struct kafka_client *client); /* has the turn's end run the task */
 
 #endif

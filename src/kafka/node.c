@@ -250,6 +250,28 @@ static void timer_run(struct mr_timer *timer)
 
 /* ---- ready ---- */
 
+/* A feature is the cluster's: what the newest epoch says counts, whichever broker tells it. One that
+ * lacks a version by which the feature is used (it is being replaced) counts as one without. */
+static void features_learn(struct kafka_node *node,
+                           const struct kafka_api_versions_response *response)
+{
+    struct kafka_client *client = node->client;
+    bool raise = false;
+
+    if (response->finalized_features_epoch < client->features_epoch)
+        return;
+    for (int32_t i = 0; i < response->finalized_features.count; i++) {
+        const struct kafka_api_versions_finalized_feature *feature =
+            &response->finalized_features.items[i];
+        if (mr_str_equal(feature->name, MR_STR("transaction.version")))
+            raise = feature->max_version_level >= 2;
+    }
+    client->features_epoch = response->finalized_features_epoch;
+    client->ends_raise = raise && node->newest[KAFKA_API_produce] >= 12 &&
+                         node->newest[KAFKA_API_txn_offset_commit] >= 5 &&
+                         node->newest[KAFKA_API_end_txn] >= 5;
+}
+
 static void versions_learn(struct kafka_node *node,
                            const struct kafka_api_versions_response *response)
 {
@@ -264,6 +286,7 @@ static void versions_learn(struct kafka_node *node,
         node->oldest[row->api_key] = row->min_version;
         node->newest[row->api_key] = row->max_version;
     }
+    features_learn(node, response);
 }
 
 static void ready(struct kafka_node *node)

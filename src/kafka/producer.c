@@ -17,7 +17,8 @@ enum {
     TIMEOUT_MS = 120000,
     TRANSACTION_TIMEOUT_MS = 60000,
     IN_FLIGHT_MAX = 5,
-    PRODUCE_VERSION_MAX = 11, /* later ones add to transactions by themselves (KIP-890) */
+    PRODUCE_VERSION_MAX = 12,        /* 13 names topics by their ids */
+    PRODUCE_VERSION_MAX_JOINED = 11, /* later ones add to transactions by themselves (KIP-890) */
     REQUEST_BYTES_MAX = 16 << 20,
     RECORD_EXTRA_BYTES = 64, /* more than the varints and lengths of a record */
     HEADER_EXTRA_BYTES = 12,
@@ -242,12 +243,12 @@ static void batch_lost(struct kafka_producer_batch *batch, mr_err err)
     batch_free(batch);
 }
 
-static void batch_retry(struct kafka_producer_batch *batch)
+static void batch_retry(struct kafka_producer_batch *batch, int16_t code)
 {
     struct kafka_producer_partition *partition = batch->partition;
     struct kafka_producer *producer = partition->topic->producer;
     int64_t now = mr_loop_now_us(producer->client->loop);
-    int64_t delay = kafka_client_backoff_us(producer->client, batch->attempts++);
+    int64_t delay = kafka_client_pause_us(producer->client, batch->attempts++, code);
     if (now >= batch->deadline_us) {
         batch_lost(batch,
                    mr_fail(MR_TIMEOUT, "kafka topic %.*s, partition %d: not written in time: %s",
@@ -383,9 +384,9 @@ static void batch_answered(struct kafka_producer_batch *batch, int16_t code, mr_
     if (may_retry(batch, code)) {
         if (code == KAFKA_ERROR_UNKNOWN_PRODUCER_ID)
             producer->gap = true;
-        else if (kafka_error_retriable(code))
+        else if (kafka_error_retriable(code) && code != KAFKA_ERROR_CONCURRENT_TRANSACTIONS)
             kafka_client_refresh(producer->client, meta);
-        batch_retry(batch);
+        batch_retry(batch, code);
         return;
     }
     if (err == MR_FENCED && is_transactional(producer)) {
@@ -426,7 +427,7 @@ static void produce_answered(void *context, mr_err err, int16_t version, const v
         mr_fail(err, "%s", why);
         if (again) {
             kafka_client_refresh(producer->client, batch->partition->topic->meta);
-            batch_retry(batch);
+            batch_retry(batch, KAFKA_ERROR_NONE);
         } else {
             batch_lost(batch, err);
         }
@@ -542,6 +543,7 @@ static bool partition_send(struct kafka_producer_partition *partition, struct ka
     if (batch == NULL || !batch_finish(batch))
         return false;
     batch->sent = true;
+    producer->asked = true;
     partition->in_flight++;
     producer->in_flight++;
     struct kafka_produce *produce = produce_for(producer, node, list, count, capacity);
@@ -561,7 +563,8 @@ static void send_all(struct kafka_producer *producer)
         for (size_t i = 0; i < producer->busy.count; i++)
             any |= partition_send(producer->busy.items[i], &list, &count, &capacity);
         for (size_t i = 0; i < count; i++)
-            kafka_node_request(list[i]->node, KAFKA_API_produce, PRODUCE_VERSION_MAX,
+            kafka_node_request(list[i]->node, KAFKA_API_produce,
+                               producer->raising ? PRODUCE_VERSION_MAX : PRODUCE_VERSION_MAX_JOINED,
                                KAFKA_TIMEOUT_MS, produce_fill, produce_answered, list[i]);
         mr_free(list);
     }

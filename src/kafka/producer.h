@@ -112,6 +112,8 @@ struct kafka_producer {
     struct mr_arena arena; /* of the transaction */
     MR_ARRAY(struct kafka_producer_partition *) members;
     MR_ARRAY(struct kafka_producer_offsets *) offsets;
+    bool raising;        /* this transaction's end raises the epoch, and its records add their
+                          * partitions by themselves: seen at its begin */
     bool asked;          /* the coordinator may know of this transaction */
     bool adding;         /* AddPartitionsToTxn is under way */
     bool ending;         /* EndTxn is under way */

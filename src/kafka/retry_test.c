@@ -26,6 +26,8 @@ struct fake {
     bool added[PARTITIONS];
     int busy;       /* answers CONCURRENT_TRANSACTIONS so often yet */
     bool ends_late; /* as Apache Kafka does */
+    bool raises; /* transaction.version 2: an end raises the epoch, a record adds its partition */
+    int ends;    /* EndTxn that came again counts */
     MR_ARRAY(struct written) log;
     int produces, mishaps, transactions;
     int creates, creates_wanted; /* the topic is there after so many; before, it is being deleted */
@@ -52,7 +54,12 @@ static int16_t fake_write(struct fake *fake, int32_t partition, mr_str bytes, bo
     expect_ok(kafka_records_check(&batch));
     expect_int(batch.producer_id, PID);
     expect_int(batch.producer_epoch, fake->epoch);
-    expect(!transactional || fake->added[partition]); /* no record goes ahead of that answer */
+    if (transactional && fake->raises && fake->busy > 0) {
+        fake->busy--;
+        return KAFKA_ERROR_CONCURRENT_TRANSACTIONS;
+    }
+    /* no record goes ahead of that answer */
+    expect(!transactional || fake->raises || fake->added[partition]);
     if (batch.base_sequence + batch.count == fake->expected[partition])
         return KAFKA_ERROR_DUPLICATE_SEQUENCE_NUMBER;
     if (batch.base_sequence + batch.count < fake->expected[partition])
@@ -134,8 +141,17 @@ static void fake_create(struct fake *fake, struct kafka_create_topics_response *
                                                : KAFKA_ERROR_NONE;
 }
 
-static void fake_versions(struct kafka_api_versions_response *response, struct mr_arena *arena)
+static void fake_versions(const struct fake *fake, struct kafka_api_versions_response *response,
+                          struct mr_arena *arena)
 {
+    if (fake->raises) {
+        response->finalized_features_epoch = 3;
+        response->finalized_features.items = mr_arena_new(
+            arena, struct kafka_api_versions_finalized_feature);
+        response->finalized_features.count = 1;
+        response->finalized_features.items[0] = (struct kafka_api_versions_finalized_feature){
+            MR_STR("transaction.version"), .max_version_level = 2, .min_version_level = 0};
+    }
     response->api_keys.items = mr_arena_array(arena, struct kafka_api_versions_api,
                                               kafka_api_count);
     response->api_keys.count = (int32_t)kafka_api_count;
@@ -148,6 +164,7 @@ static void fake_add(struct fake *fake, const struct kafka_add_partitions_to_txn
                      struct kafka_add_partitions_to_txn_response *response, struct mr_arena *arena)
 {
     int32_t count = request->topics.items[0].partitions.count;
+    expect(!fake->raises); /* a needless round trip */
     int16_t code = fake->busy > 0 ? KAFKA_ERROR_CONCURRENT_TRANSACTIONS : KAFKA_ERROR_NONE;
     fake->busy -= fake->busy > 0 ? 1 : 0;
     response->results_by_topic.items = mr_arena_new(
@@ -180,6 +197,21 @@ static void fake_end(struct fake *fake, bool committed)
     memset(fake->added, 0, sizeof fake->added);
 }
 
+/* EndTxn 5; one that comes again after a lost answer is told the same. */
+static void fake_raise(struct fake *fake, const struct kafka_end_txn_request *request,
+                       struct kafka_end_txn_response *response)
+{
+    fake->ends++;
+    if (request->producer_epoch == fake->epoch) {
+        fake_end(fake, request->committed);
+        fake->epoch++;
+        memset(fake->expected, 0, sizeof fake->expected);
+    }
+    expect_int(request->producer_epoch, fake->epoch - 1);
+    response->producer_id = PID;
+    response->producer_epoch = fake->epoch;
+}
+
 static void fake_init(struct fake *fake, struct kafka_init_producer_id_response *response)
 {
     fake_end(fake, false);
@@ -193,7 +225,7 @@ static void fake_answer(struct fake *fake, int16_t key, const void *request, voi
                         struct mr_arena *arena, bool refuse)
 {
     if (key == KAFKA_API_api_versions)
-        fake_versions(response, arena);
+        fake_versions(fake, response, arena);
     else if (key == KAFKA_API_metadata)
         fake_metadata(fake, request, response, arena);
     else if (key == KAFKA_API_create_topics)
@@ -204,6 +236,8 @@ static void fake_answer(struct fake *fake, int16_t key, const void *request, voi
         fake_produce(fake, request, response, arena, refuse);
     else if (key == KAFKA_API_add_partitions_to_txn)
         fake_add(fake, request, response, arena);
+    else if (key == KAFKA_API_end_txn && fake->raises)
+        fake_raise(fake, request, response);
     else if (key == KAFKA_API_end_txn)
         fake_end(fake, ((const struct kafka_end_txn_request *)request)->committed);
     else if (key == KAFKA_API_find_coordinator) {
@@ -216,6 +250,20 @@ static void fake_answer(struct fake *fake, int16_t key, const void *request, voi
     } else {
         story_fail(__FILE__, __LINE__, "the fake was asked for API %d", key);
     }
+}
+
+static bool may_fail(const struct fake *fake, int16_t key)
+{
+    return key == KAFKA_API_produce || key == KAFKA_API_add_partitions_to_txn ||
+           (key == KAFKA_API_end_txn && fake->raises);
+}
+
+/* The version is what tells a broker how the transaction ends. */
+static int version_of(const struct fake *fake, int16_t key)
+{
+    if (key == KAFKA_API_produce)
+        return fake->raises ? 12 : 11;
+    return fake->raises ? 5 : 4;
 }
 
 static mr_err on_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
@@ -231,9 +279,9 @@ static mr_err on_message(struct net_conn *conn, struct mr_bytes *owner, mr_str f
     void *response = mr_arena_alloc_zero(&arena, api->response()->bytes);
     expect_ok(kafka_api_read_request(body, &arena, api, header.request_api_version, request));
     wire_reset(api->response(), response);
-    enum mishap what = api->key == KAFKA_API_produce || api->key == KAFKA_API_add_partitions_to_txn
-                           ? mishap(fake)
-                           : FINE;
+    if (api->key == KAFKA_API_end_txn || api->key == KAFKA_API_produce)
+        expect_int(header.request_api_version, version_of(fake, api->key));
+    enum mishap what = may_fail(fake, api->key) ? mishap(fake) : FINE;
     if (what != DROP_BEFORE)
         fake_answer(fake, api->key, request, response, &arena, what == REFUSE);
     if (what == DROP_BEFORE || what == DROP_AFTER) {
@@ -301,14 +349,15 @@ static mr_err answer(struct stage *stage)
     return stage->err;
 }
 
-static void opens(struct stage *stage, uint64_t seed, int mishap_percent,
-                  const char *transactional_id)
+static void opens_at(struct stage *stage, uint64_t seed, int mishap_percent,
+                     const char *transactional_id, bool raises)
 {
     char address[64];
     memset(stage, 0, sizeof *stage);
     struct fake *fake = &stage->fake;
     fake->loop = mr_loop_new("story", NULL);
     fake->mishap_percent = mishap_percent;
+    fake->raises = raises;
     mr_random_init(&fake->random, seed);
     expect_ok(net_listen(fake->loop, "127.0.0.1", 0, &handler, fake, &fake->listener));
     snprintf(address, sizeof address, "127.0.0.1:%u", net_listener_port(fake->listener));
@@ -325,6 +374,12 @@ static void opens(struct stage *stage, uint64_t seed, int mishap_percent,
         kafka_producer_init(stage->producer, tells, stage);
         expect_ok(answer(stage));
     }
+}
+
+static void opens(struct stage *stage, uint64_t seed, int mishap_percent,
+                  const char *transactional_id)
+{
+    opens_at(stage, seed, mishap_percent, transactional_id, false);
 }
 
 static void closes(struct stage *stage)
@@ -380,12 +435,12 @@ STORY("nothing is lost, doubled or out of order while a broker drops, refuses an
     }
 }
 
-STORY("a transaction is there as a whole or not at all, whatever happens to its connections")
+static void tells_transactions(bool raises)
 {
     for (uint64_t seed = 1; seed <= 6; seed++) {
         struct stage stage;
         int number = 0;
-        opens(&stage, seed, 15, "story");
+        opens_at(&stage, seed, 15, "story", raises);
         stage.fake.ends_late = seed % 2 == 0;
         for (int turn = 0; turn < 25; turn++) {
             bool commit = turn % 4 != 3;
@@ -406,14 +461,25 @@ STORY("a transaction is there as a whole or not at all, whatever happens to its 
             expect_int(stage.fake.log.count, number);
         }
         expect_all(&stage.fake, number);
+        expect(stage.fake.mishaps > 3);
         closes(&stage);
     }
 }
 
-STORY("a quiet broker gets one Produce a transaction")
+STORY("a transaction is there as a whole or not at all, whatever happens to its connections")
+{
+    tells_transactions(false);
+}
+
+STORY("the same where an end raises the epoch, and is itself asked again")
+{
+    tells_transactions(true);
+}
+
+static void expect_quiet(bool raises)
 {
     struct stage stage;
-    opens(&stage, 1, 0, "story");
+    opens_at(&stage, 1, 0, "story", raises);
     for (int turn = 0; turn < 10; turn++) {
         expect_ok(kafka_producer_begin(stage.producer));
         for (int i = 0; i < 9; i++)
@@ -423,8 +489,19 @@ STORY("a quiet broker gets one Produce a transaction")
     }
     expect_int(stage.fake.produces, 10);
     expect_int(stage.fake.transactions, 11); /* and the one that init ended */
+    expect_int(stage.fake.ends, raises ? 10 : 0);
     expect_all(&stage.fake, 90);
     closes(&stage);
+}
+
+STORY("a quiet broker gets one Produce a transaction")
+{
+    expect_quiet(false);
+}
+
+STORY("a quiet broker that raises epochs gets one Produce and one EndTxn")
+{
+    expect_quiet(true);
 }
 
 static void opens_client(struct stage *stage)

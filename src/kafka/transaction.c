@@ -1,4 +1,4 @@
-/* kafka/transaction.c: when records of a transaction may go, and how it ends (KIP-98).
+/* kafka/transaction.c: when records of a transaction may go, and how it ends (KIP-98, KIP-890).
  *
  *   NEW --init--> STARTING --InitProducerId--> READY --begin--> OPEN --commit--> COMMITTING
  *                                                ^               |                  |   |
@@ -12,13 +12,19 @@
  * before, and share its fate. The answer to AddPartitionsToTxn is the proof that the markers
  * stand. The same holds for AddOffsetsToTxn and the offsets. EndTxn waits for every
  * acknowledgement: a broker would commit the rest.
+ *
+ * Where the cluster has transaction.version 2, neither is asked: each end gives the next transaction
+ * an epoch of its own, so a marker cannot take in what is not its, and the brokers add what is written.
  */
 #include "kafka/producer.h"
 
-enum { /* later ones are for brokers, or change what an end does (KIP-890) */
-       ADD_VERSION_MAX = 3,
-       OFFSETS_VERSION_MAX = 4,
-       END_VERSION_MAX = 4,
+enum {
+    ADD_VERSION_MAX = 3, /* later ones are for brokers */
+    /* The older ones are spoken where an end does not raise the epoch: the newer are what says so. */
+    OFFSETS_VERSION_MAX = 5,
+    OFFSETS_VERSION_MAX_ADDED = 4,
+    END_VERSION_MAX = 5,
+    END_VERSION_MAX_KEPT = 4,
 };
 
 static bool is_transactional(const struct kafka_producer *producer)
@@ -163,7 +169,7 @@ void kafka_transaction_join(struct kafka_producer_partition *partition)
         if (producer->members.items[i] == partition)
             return;
     }
-    partition->membership = KAFKA_MEMBER_ABSENT;
+    partition->membership = producer->raising ? KAFKA_MEMBER_ADDED : KAFKA_MEMBER_ABSENT;
     *mr_array_add(&producer->members) = partition;
 }
 
@@ -273,6 +279,7 @@ mr_err kafka_producer_send_offsets(struct kafka_producer *producer, mr_str group
     sent->group = mr_arena_str(&producer->arena, group);
     sent->offsets = mr_arena_array(&producer->arena, struct kafka_offset, count + 1);
     sent->count = count;
+    sent->started = sent->added = producer->raising;
     for (size_t i = 0; i < count; i++) {
         sent->offsets[i] = offsets[i];
         sent->offsets[i].topic = mr_arena_str(&producer->arena, offsets[i].topic);
@@ -379,7 +386,7 @@ static void offsets_done(void *context, mr_err err, int16_t version, const void 
     kafka_producer_wake(producer);
 }
 
-/* AddOffsetsToTxn, then TxnOffsetCommit; beside the records. */
+/* AddOffsetsToTxn where that is needed, then TxnOffsetCommit; beside the records. */
 static void offsets_step(struct kafka_producer_offsets *offsets)
 {
     struct kafka_producer *producer = offsets->producer;
@@ -397,13 +404,14 @@ static void offsets_step(struct kafka_producer_offsets *offsets)
     if (offsets->done || offsets->committing || !offsets->added)
         return;
     struct kafka_call_options options = call_options(producer, KAFKA_API_txn_offset_commit,
-                                                     OFFSETS_VERSION_MAX);
+                                                     producer->raising ? OFFSETS_VERSION_MAX
+                                                                       : OFFSETS_VERSION_MAX_ADDED);
     options.target = (struct kafka_target){KAFKA_TARGET_GROUP, offsets->group, 0};
     options.fill = offsets_fill;
     options.judge = offsets_judge;
     options.done = offsets_done;
     options.context = offsets;
-    offsets->committing = true;
+    offsets->committing = producer->asked = true;
     producer->offset_calls++;
     kafka_call_start(producer->client, &options);
 }
@@ -418,6 +426,7 @@ mr_err kafka_producer_begin(struct kafka_producer *producer)
         return mr_fail(MR_CONFLICT,
                        "kafka producer: begin needs a transactional producer that is ready");
     producer->state = KAFKA_PRODUCER_OPEN;
+    producer->raising = producer->client->ends_raise;
     return MR_OK;
 }
 
@@ -453,6 +462,16 @@ static int16_t end_judge(void *context, const void *response)
     return ((const struct kafka_end_txn_response *)response)->error_code;
 }
 
+/* Who the next transaction is, if the broker says. */
+static void end_adopt(struct kafka_producer *producer, const struct kafka_end_txn_response *end)
+{
+    if (end->producer_id < 0)
+        return;
+    producer->producer_id = end->producer_id;
+    producer->producer_epoch = end->producer_epoch;
+    kafka_producer_renumber(producer);
+}
+
 /* The broker had no such transaction (it timed out there): a new epoch makes a clean start. */
 static void abort_done(struct kafka_producer *producer, mr_err err, int16_t code)
 {
@@ -476,6 +495,8 @@ static void end_done(void *context, mr_err err, int16_t version, const void *res
     int16_t code = err == MR_OK ? end_judge(NULL, response) : KAFKA_ERROR_NONE;
     (void)version;
     producer->ending = false;
+    if (err == MR_OK && code == KAFKA_ERROR_NONE)
+        end_adopt(producer, response);
     if (producer->state == KAFKA_PRODUCER_ABORTING) {
         abort_done(producer, err, code);
         return;
@@ -496,7 +517,8 @@ static void end_done(void *context, mr_err err, int16_t version, const void *res
 
 static void end_send(struct kafka_producer *producer)
 {
-    struct kafka_call_options options = call_options(producer, KAFKA_API_end_txn, END_VERSION_MAX);
+    struct kafka_call_options options = call_options(
+        producer, KAFKA_API_end_txn, producer->raising ? END_VERSION_MAX : END_VERSION_MAX_KEPT);
     options.fill = end_fill;
     options.judge = end_judge;
     options.done = end_done;
