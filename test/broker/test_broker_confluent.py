@@ -18,7 +18,7 @@ def test_a_client_is_told_where_to_come_back_to(broker):
         except OSError:
             pytest.skip("this machine has no address but loopback")
         outside = one.getsockname()[0]
-    inside = 29092 + broker.offset
+    inside = stories.PORTS["registry"] + broker.offset    # free, and nobody's here
     broker.kill()
     broker.arguments = ["--host", "0.0.0.0", "--insecure", "--advertise", "log.example:19092", "--inside-port", inside]
     broker.start()
