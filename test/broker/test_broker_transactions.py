@@ -58,7 +58,7 @@ def test_after_its_time_out_a_producer_aborts_and_goes_on(log):
     topic, mover = log.topic(), producer_of(log)
     assert mover.begins(timeout_ms=1000) == NONE
     assert mover.puts(topic, b"slow") == NONE
-    reader = log.consumer(topic, isolation_level="read_committed")
+    reader = log.consumer(isolation_level="read_committed")
     whole = TopicPartition(topic, 0)
     wait_for(lambda: reader.get_watermark_offsets(whole, timeout=5)[1] >= 2, 40)      # the record and its marker
     reader.close()
