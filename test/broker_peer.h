@@ -21,6 +21,7 @@ struct broker {
     struct mr_disk *disk;
     struct broker_server *server;
     char folder[300];
+    const char *settings; /* it is started with; NULL: none */
     bool closed;
     struct mr_task close_task;
 };
@@ -34,7 +35,8 @@ struct peer {
 
 static inline void starts(struct broker *b)
 {
-    struct broker_options options = {.folder = mr_str_from(b->folder), .no_reserve = true};
+    struct broker_options options = {
+        .folder = mr_str_from(b->folder), .no_reserve = true, .settings = mr_str_from(b->settings)};
 
     b->loop = mr_loop_new("log", &b->clock);
     b->disk = mr_disk_new(2);
@@ -44,12 +46,17 @@ static inline void starts(struct broker *b)
     expect(broker_server_ready(b->server));
 }
 
-static inline void given_broker(struct story *t, struct broker *b)
+static inline void given_broker_with(struct story *t, struct broker *b, const char *settings)
 {
-    *b = (struct broker){0};
+    *b = (struct broker){.settings = settings};
     mr_clock_init_manual(&b->clock, 1700000000000000);
     snprintf(b->folder, sizeof(b->folder), "%s/broker", t->folder);
     starts(b);
+}
+
+static inline void given_broker(struct story *t, struct broker *b)
+{
+    given_broker_with(t, b, NULL);
 }
 
 static inline void on_closed(struct mr_task *task)

@@ -139,13 +139,10 @@ static int8_t config_source(const struct broker_server *server, const struct bro
 
     if (config->texts[id] != NULL)
         return BROKER_SOURCE_TOPIC;
-    if (followed < 0)
-        return BROKER_SOURCE_DEFAULT;
-    return broker_node_text(&server->node, BROKER_NODE_THIS, followed) != NULL
-               ? BROKER_SOURCE_DYNAMIC_BROKER
-           : broker_node_text(&server->node, BROKER_NODE_ALL, followed) != NULL
-               ? BROKER_SOURCE_DYNAMIC_DEFAULT
-               : BROKER_SOURCE_DEFAULT;
+    for (int level = BROKER_NODE_LEVELS; followed >= 0 && level-- > 0;)
+        if (broker_node_text(&server->node, (enum broker_node_level)level, followed) != NULL)
+            return broker_node_sources[level];
+    return BROKER_SOURCE_DEFAULT;
 }
 
 static void create_tell(struct broker_request *request, const struct broker_config *config,
@@ -313,6 +310,13 @@ static void delete_one(struct change *change, mr_str name, const mr_uuid *id,
     answer->topic_id = topic->id;
     if (!request->server->ready) {
         answer->error_code = KAFKA_ERROR_NOT_CONTROLLER;
+        return;
+    }
+    if (!broker_server_number(request->server, BROKER_NODE_delete_topic_enable)) {
+        answer->error_code = request->header.request_api_version < 3
+                                 ? KAFKA_ERROR_INVALID_REQUEST
+                                 : KAFKA_ERROR_TOPIC_DELETION_DISABLED;
+        answer->error_message = mr_str_from(kafka_error_text(KAFKA_ERROR_TOPIC_DELETION_DISABLED));
         return;
     }
     if (topic->internal) {
@@ -488,14 +492,15 @@ static void synonyms_tell(struct broker_request *request, struct kafka_describe_
     const char *name = broker_config_rows[id].name;
     int followed = broker_node_of_topic(id);
 
-    row->synonyms.items = mr_arena_array(&request->arena, struct kafka_describe_configs_synonym, 4);
+    row->synonyms.items = mr_arena_array(&request->arena, struct kafka_describe_configs_synonym,
+                                         BROKER_NODE_LEVELS + 2);
     synonym_add(request, row, name, config->texts[id], BROKER_SOURCE_TOPIC);
     if (followed >= 0) {
         name = broker_node_name(followed);
-        synonym_add(request, row, name, broker_node_text(node, BROKER_NODE_THIS, followed),
-                    BROKER_SOURCE_DYNAMIC_BROKER);
-        synonym_add(request, row, name, broker_node_text(node, BROKER_NODE_ALL, followed),
-                    BROKER_SOURCE_DYNAMIC_DEFAULT);
+        for (int level = BROKER_NODE_LEVELS; level-- > 0;)
+            synonym_add(request, row, name,
+                        broker_node_text(node, (enum broker_node_level)level, followed),
+                        broker_node_sources[level]);
     }
     synonym_add(request, row, name, broker_config_rows[id].fallback, BROKER_SOURCE_DEFAULT);
 }
@@ -557,7 +562,10 @@ static void describe_group(struct broker_request *request,
         row->synonyms.items = mr_arena_array(&request->arena, struct kafka_describe_configs_synonym,
                                              2);
         synonym_add(request, row, known->name, config->texts[i], BROKER_SOURCE_GROUP);
-        synonym_add(request, row, known->name, known->fallback, BROKER_SOURCE_DEFAULT);
+        synonym_add(request, row, known->name,
+                    known->own < 0 ? known->fallback
+                                   : broker_node_value(&request->server->node, known->own),
+                    BROKER_SOURCE_DEFAULT);
     }
 }
 
@@ -695,7 +703,7 @@ static int16_t alter_group(struct broker_request *request,
 
     if (code != KAFKA_ERROR_NONE)
         return code;
-    broker_group_config_init(&config);
+    broker_group_config_init(&config, &request->server->node);
     for (int32_t i = 0; i < asked->configs.count && err == MR_OK; i++)
         err = broker_group_config_set(&config, asked->configs.items[i].name,
                                       asked->configs.items[i].value);

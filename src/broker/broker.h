@@ -32,17 +32,16 @@ struct broker_options {
                                      * on which each connection was taken */
     uint16_t inside_port; /* a second port; its clients are told the address on which they came,
                                      * whatever `advertise` says; 0: none */
-    bool no_auto_create;  /* topics are not made on first use */
     bool page_cache;      /* acks=all is answered after the write, before it is on disk */
     bool no_reserve;      /* take the disk's last 5 % too (tests) */
-    int32_t default_partitions; /* 0: 4 */
-    size_t recent_bytes;        /* appended batches kept in memory for readers; 0: 32 MB */
+    size_t recent_bytes;  /* appended batches kept in memory for readers; 0: 32 MB */
+    mr_str settings; /* lines "NAME=VALUE", as in Kafka's server.properties (node_configs.def) */
     struct broker_security_options security;
 };
 
 /* Binds the listener, locks nothing, and starts recovery on the disk threads; requests that come
  * before it is done wait up to 1 s. May block for the listener and the folder only.
- * Errors: MR_BUSY, MR_DENIED (port); MR_IO, MR_DENIED, MR_CORRUPT (folder); MR_INVALID, MR_NOT_FOUND
+ * Errors: MR_INVALID (a setting); MR_BUSY, MR_DENIED (port); MR_IO, MR_DENIED, MR_CORRUPT (folder); MR_INVALID, MR_NOT_FOUND
  * (an option of security and its file).
  * Thread: the loop's, or any while the loop does not run yet. Owner: the caller, until _close. */
 mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
@@ -57,6 +56,8 @@ void broker_server_when_ready(struct broker_server *server, struct mr_task *task
 void broker_metrics_print(const struct broker_server *server, struct mr_buf *out);
 /* Their names, labels and meanings, as rows of a table. Thread: any. */
 void broker_metrics_docs(struct mr_buf *out);
+/* The settings of the broker, of topics and of groups, as tables. Thread: any. */
+void broker_settings_docs(struct mr_buf *out);
 /* Drops the connections, writes and syncs what is appended, leaves checkpoints behind, frees the
  * server, then runs `done`. Thread: the loop's; loop and disk must go on until `done`. */
 void broker_server_close(struct broker_server *server, struct mr_task *done);

@@ -216,16 +216,25 @@ const char *broker_consumer_group_state_name(const struct broker_consumer_group 
 const struct broker_assignor *
 broker_consumer_group_assignor(const struct broker_consumer_group *consumer)
 {
+    const struct broker_node *node = &consumer->group->groups->server->node;
+    int uniform_place = broker_node_place(node, BROKER_NODE_group_consumer_assignors,
+                                          MR_STR("uniform"));
+    int range_place = broker_node_place(node, BROKER_NODE_group_consumer_assignors,
+                                        MR_STR("range"));
     size_t uniform = 0, range = 0;
     struct mr_map_entry *entry;
 
+    if (uniform_place < 0 || range_place < 0)
+        return range_place < 0 ? &broker_assignor_uniform : &broker_assignor_range;
     for (size_t i = 0; (entry = mr_map_next(&consumer->members, &i)) != NULL;) {
         const struct broker_consumer_member *member = entry->value;
         const struct broker_assignor *wish = broker_assignor_find(mr_str_from(member->assignor));
         uniform += wish == &broker_assignor_uniform;
         range += wish == &broker_assignor_range;
     }
-    return range > uniform ? &broker_assignor_range : &broker_assignor_uniform;
+    return range > uniform || (range == uniform && range_place < uniform_place)
+               ? &broker_assignor_range
+               : &broker_assignor_uniform;
 }
 
 static struct broker_topics *topics_of(const struct broker_consumer_group *consumer)
@@ -732,12 +741,14 @@ static int16_t beat_check(struct broker_request *request, mr_str *why)
         *why = MR_STR("MemberEpoch is invalid.");
     if (why->data != NULL)
         return KAFKA_ERROR_INVALID_REQUEST;
-    if (in->server_assignor.data == NULL || broker_assignor_find(in->server_assignor) != NULL)
+    if (in->server_assignor.data == NULL ||
+        broker_node_place(&request->server->node, BROKER_NODE_group_consumer_assignors,
+                          in->server_assignor) >= 0)
         return KAFKA_ERROR_NONE;
-    *why = mr_arena_printf(&request->arena,
-                           "ServerAssignor %.*s is not supported. Supported assignors: range, "
-                           "uniform.",
-                           MR_STR_ARG(in->server_assignor));
+    *why = mr_arena_printf(
+        &request->arena, "ServerAssignor %.*s is not supported. Supported assignors: %s.",
+        MR_STR_ARG(in->server_assignor),
+        broker_node_value(&request->server->node, BROKER_NODE_group_consumer_assignors));
     return KAFKA_ERROR_UNSUPPORTED_ASSIGNOR;
 }
 
@@ -827,7 +838,8 @@ static int16_t beat_join(struct beat *beat)
     }
     if (beat->member != NULL)
         return KAFKA_ERROR_NONE;
-    if (consumer->members.count >= MR_LIMIT_BROKER_GROUP_MEMBERS)
+    if (consumer->members.count >=
+        (size_t)broker_server_number(beat->request->server, BROKER_NODE_group_consumer_max_size))
         return KAFKA_ERROR_GROUP_MAX_SIZE_REACHED;
     beat->member = broker_consumer_member_make(consumer, in->member_id);
     broker_consumer_member_set_instance(beat->member, in->instance_id);

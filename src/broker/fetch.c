@@ -8,8 +8,6 @@
  * since; the partition after the last one that was read is read first the next time. */
 #include "broker/server.h"
 
-enum { FETCH_BYTES_MAX = 57671680 };
-
 struct fetch_part {
     struct broker_log_watch watch;
     struct fetch *fetch;
@@ -498,10 +496,10 @@ void broker_fetch_fetch(struct broker_request *request)
     fetch->look.run = fetch_again;
     fetch->patience.run = patience_ends;
     fetch->goes_on = goes_on;
-    fetch->bytes_max = FETCH_BYTES_MAX;
+    fetch->bytes_max = (size_t)broker_server_number(request->server, BROKER_NODE_fetch_max_bytes);
     if (request->server->security.quotas.row_counts[BROKER_QUOTA_FETCH] > 0) {
         size_t within = broker_throttle_fetch_bytes_max(request);
-        fetch->bytes_max = within < FETCH_BYTES_MAX ? within : FETCH_BYTES_MAX;
+        fetch->bytes_max = within < fetch->bytes_max ? within : fetch->bytes_max;
     }
     if (goes_on) {
         session_topics(fetch, session);

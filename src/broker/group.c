@@ -12,11 +12,6 @@
 
 #include <stdio.h>
 
-enum {
-    SESSION_MS_MIN = 6000,
-    SESSION_MS_MAX = 1800000,
-};
-
 const char *broker_group_state_name(const struct broker_group *group)
 {
     if (group->consumer != NULL)
@@ -339,8 +334,43 @@ static int64_t rebalance_us(const struct broker_group *group)
     return (int64_t)longest_ms * 1000;
 }
 
+/* An empty group waits a while for more members, so that not each one that comes is a rebalance. */
+static void gather(struct broker_group *group)
+{
+    struct broker_server *server = group->groups->server;
+    int64_t now_us = mr_loop_now_us(server->loop), most_us = rebalance_us(group);
+    int64_t delay_us = broker_server_number(server, BROKER_NODE_group_initial_rebalance_delay_ms) *
+                       1000;
+
+    if (!group->gathering)
+        group->gather_end_us = now_us + most_us;
+    if (delay_us > group->gather_end_us - now_us)
+        delay_us = group->gather_end_us - now_us;
+    group->gathering = true;
+    group->gathered_count = group->members.count;
+    mr_timer_start(server->loop, &group->rebalance, delay_us);
+}
+
+static void gather_ends(struct broker_group *group)
+{
+    struct mr_loop *loop = group->groups->server->loop;
+
+    if (group->members.count > group->gathered_count &&
+        group->gather_end_us > mr_loop_now_us(loop)) {
+        gather(group);
+        return;
+    }
+    group->gathering = false;
+    mr_timer_start(loop, &group->rebalance, rebalance_us(group));
+    rebalance_check(group);
+}
+
 static void rebalance_begin(struct broker_group *group)
 {
+    bool fresh = group->state == BROKER_GROUP_EMPTY &&
+                 broker_server_number(group->groups->server,
+                                      BROKER_NODE_group_initial_rebalance_delay_ms) > 0;
+
     for (size_t i = 0; i < group->members.count; i++) {
         struct broker_group_member *member = group->members.items[i];
         struct broker_request *syncing = member->syncing;
@@ -349,7 +379,11 @@ static void rebalance_begin(struct broker_group *group)
             sync_answer(member, syncing, KAFKA_ERROR_REBALANCE_IN_PROGRESS);
     }
     group->state = BROKER_GROUP_PREPARING;
-    mr_timer_start(group->groups->server->loop, &group->rebalance, rebalance_us(group));
+    group->gathering = false;
+    if (fresh)
+        gather(group);
+    else
+        mr_timer_start(group->groups->server->loop, &group->rebalance, rebalance_us(group));
     rebalance_check(group);
 }
 
@@ -449,7 +483,8 @@ static void rebalance_check(struct broker_group *group)
     if (group->state != BROKER_GROUP_PREPARING)
         return;
     if (group->members.count > 0 &&
-        (joined_count(group) < group->members.count || group->pending.count > 0))
+        (group->gathering || joined_count(group) < group->members.count ||
+         group->pending.count > 0))
         return;
     rebalance_end(group);
 }
@@ -473,6 +508,10 @@ static void rebalance_late(struct mr_timer *timer)
 {
     struct broker_group *group = mr_container(timer, struct broker_group, rebalance);
 
+    if (group->state == BROKER_GROUP_PREPARING && group->gathering) {
+        gather_ends(group);
+        return;
+    }
     if (group->state == BROKER_GROUP_COMPLETING) {
         size_t kept = 0;
         for (size_t i = 0; i < group->members.count; i++) {
@@ -697,7 +736,8 @@ static void join_new(struct broker_group *group, struct broker_request *request)
         join_as_instance(member, request);
         return;
     }
-    if (group->members.count + group->pending.count >= MR_LIMIT_BROKER_GROUP_MEMBERS) {
+    if (group->members.count + group->pending.count >=
+        (size_t)broker_server_number(group->groups->server, BROKER_NODE_group_max_size)) {
         join_refuse(request, KAFKA_ERROR_GROUP_MAX_SIZE_REACHED, MR_STR(""));
         return;
     }
@@ -748,7 +788,10 @@ static int16_t join_check(const struct broker_request *request)
         return KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS;
     if (in->group_id.length == 0)
         return KAFKA_ERROR_INVALID_GROUP_ID;
-    if (in->session_timeout_ms < SESSION_MS_MIN || in->session_timeout_ms > SESSION_MS_MAX)
+    if (in->session_timeout_ms <
+            broker_server_number(request->server, BROKER_NODE_group_min_session_timeout_ms) ||
+        in->session_timeout_ms >
+            broker_server_number(request->server, BROKER_NODE_group_max_session_timeout_ms))
         return KAFKA_ERROR_INVALID_SESSION_TIMEOUT;
     if (in->protocol_type.length == 0 || in->protocols.count <= 0)
         return KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL;

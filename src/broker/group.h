@@ -45,6 +45,9 @@ struct broker_group {
     MR_ARRAY(struct broker_group_member *) members; /* in order of joining */
     MR_ARRAY(char *) pending;                       /* member ids given out that did not join yet */
     struct mr_timer rebalance;
+    bool gathering; /* an empty group that waits for more members before it begins, until: */
+    int64_t gather_end_us;
+    size_t gathered_count;                  /* members when that was last put off */
     struct mr_map offsets;                  /* "topic\0partition" -> struct broker_offset */
     size_t txn_offsets;                     /* pending ones */
     struct broker_consumer_group *consumer; /* NULL: the group is a classic one, or a share group */

@@ -3,8 +3,16 @@
 #include "broker/group_config.h"
 
 const struct broker_group_config_row broker_group_config_rows[BROKER_GROUP_CONFIG_COUNT] = {
-#define GROUP_CONFIG(type, field, name, fallback, lowest, highest, about) \
-    {name, fallback, about, BROKER_CONFIG_##type, lowest, highest},
+#define GROUP_CONFIG(field, name, fallback, about) \
+    {name, fallback, about, BROKER_CONFIG_STRING, -1, -1, -1},
+#define GROUP_NUMBER(field, name, own, lowest, highest, about) \
+    {name,                                                     \
+     NULL,                                                     \
+     about,                                                    \
+     BROKER_CONFIG_INT,                                        \
+     BROKER_NODE_##own,                                        \
+     BROKER_NODE_##lowest,                                     \
+     BROKER_NODE_##highest},
 #include "broker/group_configs.def"
 };
 
@@ -18,8 +26,11 @@ int broker_group_config_find(mr_str name)
 
 mr_str broker_group_config_text(const struct broker_group_config *config, int id)
 {
+    const struct broker_group_config_row *row = &broker_group_config_rows[id];
+
     return mr_str_from(config->texts[id] != NULL ? config->texts[id]
-                                                 : broker_group_config_rows[id].fallback);
+                       : row->own < 0            ? row->fallback
+                                                 : broker_node_value(config->node, row->own));
 }
 
 /* ---- by_duration: ISO 8601, days to seconds ---- */
@@ -103,9 +114,9 @@ static void config_derive(struct broker_group_config *config)
         MR_STR("read_committed"));
 }
 
-void broker_group_config_init(struct broker_group_config *config)
+void broker_group_config_init(struct broker_group_config *config, const struct broker_node *node)
 {
-    *config = (struct broker_group_config){0};
+    *config = (struct broker_group_config){.node = node};
     config_derive(config);
 }
 
@@ -133,20 +144,20 @@ bool broker_group_config_is_set(const struct broker_group_config *config)
     return false;
 }
 
-static mr_err config_check(int id, mr_str value)
+static mr_err config_check(const struct broker_node *node, int id, mr_str value, bool bounded)
 {
     const struct broker_group_config_row *row = &broker_group_config_rows[id];
     struct broker_group_config scratch;
-    int64_t number = 0;
 
     if (row->type == BROKER_CONFIG_INT) {
-        if (mr_str_to_i64(value, &number) == MR_OK && number >= row->lowest &&
-            number <= row->highest)
+        int64_t lowest = bounded ? broker_node_number(node, row->lowest) : 1;
+        int64_t highest = bounded ? broker_node_number(node, row->highest) : INT32_MAX, number = 0;
+        if (mr_str_to_i64(value, &number) == MR_OK && number >= lowest && number <= highest)
             return MR_OK;
         return mr_fail(
             MR_INVALID,
             "Invalid value %.*s for configuration %s: expected a number from %lld to %lld",
-            MR_STR_ARG(value), row->name, (long long)row->lowest, (long long)row->highest);
+            MR_STR_ARG(value), row->name, (long long)lowest, (long long)highest);
     }
     if (id == BROKER_GROUP_CONFIG_share_reset ? reset_read(value, &scratch)
                                               : mr_str_equal(value, MR_STR("read_committed")) ||
@@ -159,19 +170,30 @@ static mr_err config_check(int id, mr_str value)
                        : "read_committed or read_uncommitted");
 }
 
-mr_err broker_group_config_set(struct broker_group_config *config, mr_str name, mr_str value)
+static mr_err config_put(struct broker_group_config *config, mr_str name, mr_str value,
+                         bool bounded)
 {
     int id = broker_group_config_find(name);
     mr_err err;
 
     if (id < 0)
         return mr_fail(MR_NOT_FOUND, "Unknown group config name: %.*s", MR_STR_ARG(name));
-    if (value.data != NULL && (err = config_check(id, value)) != MR_OK)
+    if (value.data != NULL && (err = config_check(config->node, id, value, bounded)) != MR_OK)
         return err;
     mr_free(config->texts[id]);
     config->texts[id] = value.data == NULL ? NULL : mr_copy_cstr(value);
     config_derive(config);
     return MR_OK;
+}
+
+mr_err broker_group_config_set(struct broker_group_config *config, mr_str name, mr_str value)
+{
+    return config_put(config, name, value, true);
+}
+
+mr_err broker_group_config_read(struct broker_group_config *config, mr_str name, mr_str value)
+{
+    return config_put(config, name, value, false);
 }
 
 void broker_group_config_print(const struct broker_group_config *config, struct mr_buf *out)
@@ -207,12 +229,12 @@ void broker_group_config_put(struct mr_map *configs, mr_str group,
     mr_map_put(configs, group, old);
 }
 
-void broker_group_configs_init(struct mr_map *configs)
+void broker_group_configs_init(struct mr_map *configs, const struct broker_node *node)
 {
     struct broker_group_config defaults;
 
     *configs = (struct mr_map){0};
-    broker_group_config_init(&defaults);
+    broker_group_config_init(&defaults, node);
     broker_group_config_put(configs, MR_STR(""), &defaults);
 }
 

@@ -224,8 +224,6 @@ void broker_metadata_describe_cluster(struct broker_request *request)
 
 /* ---- DescribeTopicPartitions (KIP-966): topics by name, so many partitions at a time ---- */
 
-enum { DESCRIBE_PARTITIONS_MAX = 2000 };
-
 struct listing {
     struct broker_request *request;
     mr_str *names; /* sorted */
@@ -323,9 +321,11 @@ void broker_metadata_describe_topic_partitions(struct broker_request *request)
     const struct kafka_describe_topic_partitions_cursor *cursor = in->cursor;
     struct listing listing = {.request = request, .left = in->response_partition_limit};
     bool wrong = cursor != NULL && cursor->partition_index < 0;
+    int32_t most = (int32_t)broker_server_number(request->server,
+                                                 BROKER_NODE_max_request_partition_size_limit);
 
-    if (listing.left > DESCRIBE_PARTITIONS_MAX)
-        listing.left = DESCRIBE_PARTITIONS_MAX;
+    if (listing.left > most)
+        listing.left = most;
     if (listing.left < 1)
         listing.left = 1;
     names_sorted(&listing);

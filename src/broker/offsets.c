@@ -4,9 +4,6 @@
 
 #include <stdio.h>
 
-static const int64_t retention_ms = 7ll * 24 * 3600 * 1000;
-static const int64_t expiry_round_us = 600ll * 1000 * 1000;
-
 /* ---- what is kept ---- */
 
 static mr_str offset_key(char *room, size_t bytes, mr_str topic, int32_t partition)
@@ -283,7 +280,8 @@ static int16_t commit_add(struct commit *commit, mr_str topic, int32_t partition
 
     if (broker_topics_partition(&commit->groups->server->topics, topic, partition) == NULL)
         return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
-    if (value->metadata.length > MR_LIMIT_BROKER_METADATA_BYTES)
+    if (value->metadata.length >
+        (size_t)broker_server_number(commit->groups->server, BROKER_NODE_offset_metadata_max_bytes))
         return KAFKA_ERROR_OFFSET_METADATA_TOO_LARGE;
     key_print(&key, commit->group_id, topic, partition);
     value_print(&text, value);
@@ -758,6 +756,7 @@ static void group_expire(struct broker_groups *groups, struct broker_group *grou
 {
     struct mr_map_entry *entry;
     int64_t used_ms = group->changed_ms;
+    int64_t minutes = broker_server_number(groups->server, BROKER_NODE_offsets_retention_minutes);
 
     if (!broker_group_is_empty(group) || group->txn_offsets > 0 || group->pending.count > 0 ||
         group->share != NULL) /* where a share group stands is kept until it is deleted */
@@ -767,10 +766,19 @@ static void group_expire(struct broker_groups *groups, struct broker_group *grou
         if (offset->commit_ms > used_ms)
             used_ms = offset->commit_ms;
     }
-    if (now_ms - used_ms < retention_ms)
+    if (now_ms - used_ms < minutes * 60000)
         return;
-    mr_log(MR_LOG_INFO, "broker", "group %s was empty for 7 days and is forgotten", group->id);
+    mr_log(MR_LOG_INFO, "broker", "group %s was empty for %lld minutes and is forgotten", group->id,
+           (long long)minutes);
     broker_group_delete(groups, group);
+}
+
+static void expiry_wait(struct broker_groups *groups)
+{
+    int64_t ms = broker_server_number(groups->server,
+                                      BROKER_NODE_offsets_retention_check_interval_ms);
+
+    mr_timer_start(groups->server->loop, &groups->expiry, ms * 1000);
 }
 
 static void expiry_round(struct mr_timer *timer)
@@ -781,11 +789,11 @@ static void expiry_round(struct mr_timer *timer)
 
     for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;)
         group_expire(groups, entry->value, now_ms);
-    mr_timer_start(groups->server->loop, timer, expiry_round_us);
+    expiry_wait(groups);
 }
 
 void broker_offsets_start(struct broker_groups *groups)
 {
     groups->expiry.run = expiry_round;
-    mr_timer_start(groups->server->loop, &groups->expiry, expiry_round_us);
+    expiry_wait(groups);
 }

@@ -477,7 +477,10 @@ static mr_err on_frame(struct net_conn *net, mr_str seen, size_t *total)
     const struct broker_conn *conn = net_context(net);
     bool known = conn->login.state == BROKER_LOGIN_FREE || conn->login.again;
 
-    return net_frame_be32(seen, known ? MR_LIMIT_FRAME_BYTES : MR_LIMIT_SASL_BYTES, total);
+    size_t most = (size_t)broker_server_number(conn->server, BROKER_NODE_socket_request_max_bytes);
+
+    return net_frame_be32(seen, known || most < MR_LIMIT_SASL_BYTES ? most : MR_LIMIT_SASL_BYTES,
+                          total);
 }
 
 static void on_opened(struct net_conn *net)
@@ -591,7 +594,7 @@ int16_t broker_server_auto_create(struct broker_server *server, mr_str name,
 
     if (!broker_topics_name_ok(name))
         return KAFKA_ERROR_INVALID_TOPIC_EXCEPTION;
-    if (server->no_auto_create || !server->ready ||
+    if (!broker_server_number(server, BROKER_NODE_auto_create_topics_enable) || !server->ready ||
         broker_topics_is_deleting(&server->topics, name))
         return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     broker_config_init(&config, &server->topics.defaults);
@@ -774,14 +777,39 @@ static void server_free(struct broker_server *server)
 }
 
 /* Both ports let the same people in. */
-static void guard(struct broker_server *server, struct net_listener *listener,
-                  const struct broker_options *options)
+static void guard(struct broker_server *server, struct net_listener *listener)
 {
-    if (listener == NULL)
-        return;
-    if (server->security.tls != NULL)
+    if (listener != NULL && server->security.tls != NULL)
         net_listener_tls(listener, server->security.tls);
-    net_listener_conns_per_address_max(listener, options->security.conns_per_address_max);
+}
+
+void broker_server_limit_conns(struct broker_server *server)
+{
+    struct net_listener *listeners[] = {server->listener, server->inside};
+    int64_t conns = broker_server_number(server, BROKER_NODE_max_connections);
+    int64_t of_one = broker_server_number(server, BROKER_NODE_max_connections_per_ip);
+
+    conns = conns > MR_LIMIT_CONNS ? MR_LIMIT_CONNS : conns;
+    for (size_t i = 0; i < mr_count_of(listeners); i++) {
+        if (listeners[i] == NULL)
+            continue;
+        net_listener_conns_max(listeners[i], (size_t)conns);
+        /* counting costs a walk, and nobody has more than all */
+        net_listener_conns_per_address_max(listeners[i], of_one > conns ? 0 : (size_t)of_one);
+    }
+}
+
+/* An option that Kafka has as a setting is told as one. */
+static mr_err settings_read(struct broker_server *server, const struct broker_options *options)
+{
+    size_t of_one = options->security.conns_per_address_max;
+    char text[32];
+    mr_err err = MR_OK;
+
+    snprintf(text, sizeof(text), "%zu", of_one);
+    if (of_one > 0)
+        err = broker_node_say(&server->node, MR_STR("max.connections.per.ip"), mr_str_from(text));
+    return err == MR_OK ? broker_node_start(&server->node, options->settings) : err;
 }
 
 mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
@@ -795,7 +823,6 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
     server->disk = disk;
     server->held_last = &server->held;
     server->held_timer.run = held_too_long;
-    server->no_auto_create = options->no_auto_create;
     raise_file_limit();
     broker_storage_init(&server->storage, loop, disk, options->folder);
     server->storage.page_cache = options->page_cache;
@@ -805,14 +832,14 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
     broker_groups_init(&server->groups, server);
     broker_txns_init(&server->txns, server);
     server->txns.recovered = recovered;
-    err = options->folder.length > 500
-              ? mr_fail(MR_INVALID, "%.*s: a path of at most 500 bytes is expected",
-                        MR_STR_ARG(options->folder))
-              : broker_topics_open(&server->topics, &server->storage);
+    err = settings_read(server, options);
+    if (err == MR_OK)
+        err = options->folder.length > 500
+                  ? mr_fail(MR_INVALID, "%.*s: a path of at most 500 bytes is expected",
+                            MR_STR_ARG(options->folder))
+                  : broker_topics_open(&server->topics, &server->storage, &server->node);
     if (err != MR_OK)
         goto out;
-    if (options->default_partitions > 0)
-        server->topics.default_partitions = options->default_partitions;
     err = advertise_parse(server, options->advertise);
     if (err == MR_OK)
         err = broker_security_open(&server->security, server, &options->security,
@@ -827,8 +854,8 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
                          &handler_of_clients, server, &server->inside);
     if (err != MR_OK)
         goto out;
-    guard(server, server->listener, options);
-    guard(server, server->inside, options);
+    guard(server, server->listener);
+    guard(server, server->inside);
     broker_node_apply(server);
     broker_snapshots_open(&server->snapshots, server);
     server->inside_port = options->inside_port;

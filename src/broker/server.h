@@ -68,7 +68,7 @@ struct broker_server {
     size_t hashing;                         /* passwords on disk threads */
     struct net_listener *listener, *inside; /* inside: NULL when there is none */
     uint16_t port, inside_port;
-    bool no_auto_create, ready, closing;
+    bool ready, closing;
     char advertise_host[256]; /* empty: that of the connection */
     uint16_t advertise_port;
     size_t conn_count;
@@ -99,6 +99,8 @@ void broker_server_answer_nothing(struct broker_request *request);
 void broker_server_refused(const struct broker_request *request, int16_t code, mr_str why);
 /* Reads no more from this client for so long (KIP-219). */
 void broker_server_hold_back(struct broker_conn *conn, int32_t ms);
+/* So many connections as the settings say. */
+void broker_server_limit_conns(struct broker_server *server);
 /* The partition, or an error code. */
 int16_t broker_server_partition(struct broker_server *server, mr_str topic, int32_t index,
                                 struct broker_partition **out);
@@ -113,6 +115,16 @@ int16_t broker_server_auto_create(struct broker_server *server, mr_str name,
 struct broker_log *broker_server_internal(struct broker_server *server, mr_str name);
 /* replicas.c: the answer to an AlterReplicaLogDirs, with this code in every partition; 0: with each one's own. */
 void broker_replicas_log_dirs_lay_out(struct broker_request *request, int16_t code);
+/* A setting of the broker that is in force. */
+static inline int64_t broker_server_number(const struct broker_server *server,
+                                           enum broker_node_id id)
+{
+    return server->node.numbers[id];
+}
+static inline int16_t broker_share_deliveries_max(const struct broker_server *server)
+{
+    return (int16_t)broker_server_number(server, BROKER_NODE_group_share_delivery_count_limit);
+}
 static inline mr_str broker_server_text(struct broker_request *request, const char *text)
 {
     return mr_arena_str(&request->arena, mr_str_from(text));

@@ -141,9 +141,9 @@ static void session_end(struct broker_sessions *sessions, struct broker_session 
 
 static bool room_made(struct broker_sessions *sessions, int64_t now_us)
 {
-    while (sessions->by_id.count >= MR_LIMIT_BROKER_SESSIONS ||
+    while (sessions->by_id.count >= sessions->count_max ||
            sessions->part_count >= MR_LIMIT_BROKER_SESSION_PARTITIONS) {
-        if (now_us - sessions->oldest->used_us < SESSION_IDLE_US)
+        if (sessions->oldest == NULL || now_us - sessions->oldest->used_us < SESSION_IDLE_US)
             return false;
         session_end(sessions, sessions->oldest);
     }

@@ -32,6 +32,7 @@ struct broker_sessions {
     struct mr_map by_id; /* 4 bytes */
     struct broker_session *oldest, *newest;
     size_t part_count; /* of all */
+    size_t count_max;
 };
 
 /* A code of errors.def. *out: the session that this request begins or goes on with (then *goes_on); NULL: none. */

@@ -56,7 +56,7 @@ static void session_end(struct broker_server *server, struct broker_share_sessio
                        (entry = mr_map_next(&group->share->partitions, &i)) != NULL;) {
         struct broker_share_partition *partition = entry->value;
         if (broker_share_partition_release(partition, session->number,
-                                           BROKER_SHARE_DELIVERIES_MAX)) {
+                                           broker_share_deliveries_max(server))) {
             broker_share_partition_save(partition, NULL);
             broker_share_partition_watch(partition);
         }
@@ -99,7 +99,9 @@ static struct broker_share_session *session_begin(struct broker_request *request
     struct mr_buf buf = {0};
 
     if (session == NULL) {
-        if (sessions->by_member.count >= MR_LIMIT_BROKER_SHARE_SESSIONS)
+        if (sessions->by_member.count >=
+            (size_t)broker_server_number(request->server,
+                                         BROKER_NODE_group_share_max_share_sessions))
             return NULL;
         session = mr_new(struct broker_share_session);
         session->number = ++sessions->last_number;
@@ -251,7 +253,8 @@ static int16_t part_acknowledge(struct broker_request *request, mr_str group_id,
     if (code == KAFKA_ERROR_NONE)
         code = broker_share_partition_acknowledge(
             partition, owner, asked->acknowledgement_batches.items,
-            asked->acknowledgement_batches.count, BROKER_SHARE_DELIVERIES_MAX, lock_us(partition));
+            asked->acknowledgement_batches.count, broker_share_deliveries_max(request->server),
+            lock_us(partition));
     if (code != KAFKA_ERROR_NONE)
         return code;
     broker_share_partition_watch(partition);
@@ -470,6 +473,12 @@ static void part_place(struct fetch_part *part, const struct broker_group_config
         begin_at(partition, log->end); /* records that were not on the disk went with the power */
 }
 
+static int64_t in_flight_max(const struct fetch *fetch)
+{
+    return broker_server_number(fetch->request->server,
+                                BROKER_NODE_group_share_partition_max_record_locks);
+}
+
 /* Bytes that could be taken, up to `enough`. */
 static size_t part_look(struct fetch_part *part, size_t enough)
 {
@@ -494,7 +503,7 @@ static size_t part_look(struct fetch_part *part, size_t enough)
     part_place(part, config);
     part->next = part->until;
     if (part->partition->start == BROKER_SHARE_NOWHERE ||
-        !broker_share_partition_gives(part->partition, BROKER_SHARE_IN_FLIGHT_MAX))
+        !broker_share_partition_gives(part->partition, in_flight_max(part->fetch)))
         return 0;
     part->next = broker_share_partition_next(part->partition);
     return broker_log_bytes_ready(part->log, part->next, part->until, enough);
@@ -562,7 +571,7 @@ static void part_take(struct fetch_part *part, const struct wire_ref *refs, size
         .lock_us = lock_us(part->partition),
         .records_max = fetch->records_left,
         .batch_size = in->batch_size > 0 ? in->batch_size : 1,
-        .in_flight_max = BROKER_SHARE_IN_FLIGHT_MAX,
+        .in_flight_max = in_flight_max(fetch),
         .strict = in->share_acquire_mode == 1,
         .at = part->next,
     };

@@ -84,7 +84,7 @@ static void lock_ends(struct mr_timer *timer)
                                                             lock);
 
     if (broker_share_partition_expire(partition, mr_loop_now_us(server_of(partition->group)->loop),
-                                      BROKER_SHARE_DELIVERIES_MAX))
+                                      broker_share_deliveries_max(server_of(partition->group))))
         broker_share_partition_save(partition, NULL);
     broker_share_partition_watch(partition);
 }
@@ -558,7 +558,9 @@ static int16_t beat_member(struct broker_share_group *share,
     *joins = member == NULL;
     if (member == NULL && in->member_epoch != BROKER_SHARE_JOINS)
         return KAFKA_ERROR_UNKNOWN_MEMBER_ID;
-    if (member == NULL && share->members.count >= MR_LIMIT_BROKER_SHARE_MEMBERS)
+    if (member == NULL &&
+        share->members.count >=
+            (size_t)broker_server_number(server_of(share), BROKER_NODE_group_share_max_size))
         return KAFKA_ERROR_GROUP_MAX_SIZE_REACHED;
     if (member != NULL && in->member_epoch > 0 && in->member_epoch != member->epoch &&
         in->member_epoch != member->previous_epoch)

@@ -23,8 +23,6 @@
 enum {
     BROKER_SHARE_JOINS = 0, /* epochs that a member sends and that are none */
     BROKER_SHARE_LEAVES = -1,
-    BROKER_SHARE_DELIVERIES_MAX = 5,
-    BROKER_SHARE_IN_FLIGHT_MAX = 2000,
 };
 struct broker_conn;
 struct broker_share_member {

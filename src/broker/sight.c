@@ -39,7 +39,8 @@ static bool topic_sight(const struct broker_request *request,
         return true; /* an id that nobody has */
     if (sees(request, KAFKA_ACL_TOPIC, answer->name)) {
         if (answer->error_code == KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION &&
-            in->allow_auto_topic_creation && !request->server->no_auto_create &&
+            in->allow_auto_topic_creation &&
+            broker_server_number(request->server, BROKER_NODE_auto_create_topics_enable) &&
             !broker_rights_may_make(request, answer->name))
             answer->error_code = KAFKA_ERROR_TOPIC_AUTHORIZATION_FAILED;
         if (in->include_topic_authorized_operations && answer->error_code == KAFKA_ERROR_NONE)

@@ -331,7 +331,7 @@ static mr_err read_group_setting(struct broker_topics *topics, mr_str group, mr_
     if (broker_group_config_find(name) < 0)
         return MR_OK; /* of another release */
     broker_group_config_copy(broker_group_config_of(&topics->group_configs, group), &config);
-    err = broker_group_config_set(&config, name, value);
+    err = broker_group_config_read(&config, name, value);
     if (err == MR_OK)
         broker_group_config_put(&topics->group_configs, group, &config);
     broker_group_config_fini(&config);
@@ -486,7 +486,7 @@ mr_err broker_topics_peek(struct broker_topics *topics, struct broker_storage *s
     mr_err err;
 
     *topics = (struct broker_topics){.storage = storage};
-    broker_group_configs_init(&topics->group_configs);
+    broker_group_configs_init(&topics->group_configs, NULL);
     topics->folder = mr_copy_cstr(mr_str_from(storage->folder));
     snprintf(path, sizeof(path), "%s/catalog", topics->folder);
     err = mr_file_read(path, CATALOG_BYTES_MAX, &file);
@@ -496,15 +496,16 @@ mr_err broker_topics_peek(struct broker_topics *topics, struct broker_storage *s
     return err;
 }
 
-mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *storage)
+mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *storage,
+                          const struct broker_node *node)
 {
     struct mr_buf file = {0};
     char path[BROKER_PATH_BYTES];
     struct stat status;
     mr_err err;
 
-    *topics = (struct broker_topics){.storage = storage, .default_partitions = 4};
-    broker_group_configs_init(&topics->group_configs);
+    *topics = (struct broker_topics){.storage = storage};
+    broker_group_configs_init(&topics->group_configs, node);
     topics->write_task.run = catalog_write;
     topics->folder = mr_copy_cstr(mr_str_from(storage->folder));
     snprintf(path, sizeof(path), "%s/topics", topics->folder);

@@ -55,8 +55,9 @@ struct broker_topics {
     bool was_restored; /* from a backup, and not started since: what was told later is unknown */
 };
 /* Reads the catalog, or begins a new one. Blocks.
- * Errors: MR_IO, MR_DENIED; MR_CORRUPT when it is damaged; MR_UNSUPPORTED: a newer format. */
-mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *storage);
+ * Errors: MR_IO, MR_DENIED; MR_CORRUPT when it is damaged; MR_UNSUPPORTED: a newer format. `node` outlives it. */
+mr_err broker_topics_open(struct broker_topics *topics, struct broker_storage *storage,
+                          const struct broker_node *node);
 /* Reads the catalog and changes nothing. Errors as above, and MR_NOT_FOUND; fini is due all the same. */
 mr_err broker_topics_peek(struct broker_topics *topics, struct broker_storage *storage);
 /* New defaults, by broker_config_id; NULL: that of configs.def. */

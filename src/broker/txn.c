@@ -23,11 +23,7 @@
 
 #include <stdio.h>
 
-static const int64_t expiry_ms = INT64_C(7) * 24 * 3600 * 1000; /* transactional.id.expiration.ms */
-static const int64_t expiry_look_us = INT64_C(3600) * 1000 * 1000;
-
 enum {
-    TIMEOUT_MS_MAX = 900000,
     EPOCH_LAST = INT16_MAX - 1,
     SETTLE_US = 20 * 1000,
     RETRY_US = 1000 * 1000,
@@ -546,7 +542,9 @@ static int16_t start_check(const struct broker_request *request)
         return KAFKA_ERROR_NONE;
     if (in->transactional_id.length == 0 || (in->producer_id < 0) != (in->producer_epoch < 0))
         return KAFKA_ERROR_INVALID_REQUEST;
-    if (in->transaction_timeout_ms <= 0 || in->transaction_timeout_ms > TIMEOUT_MS_MAX)
+    if (in->transaction_timeout_ms <= 0 ||
+        in->transaction_timeout_ms >
+            broker_server_number(request->server, BROKER_NODE_transaction_max_timeout_ms))
         return KAFKA_ERROR_INVALID_TRANSACTION_TIMEOUT;
     return KAFKA_ERROR_NONE;
 }
@@ -880,10 +878,20 @@ static bool is_idle(const struct broker_txn *txn)
            !txn->save_wanted && txn->starting == NULL && txn->ending == NULL && txn->marks == NULL;
 }
 
+static void expiry_wait(struct broker_txns *txns)
+{
+    int64_t ms = broker_server_number(
+        txns->server, BROKER_NODE_transaction_remove_expired_transaction_cleanup_interval_ms);
+
+    mr_timer_start(txns->server->loop, &txns->expiry, ms * 1000);
+}
+
 static void expiry_due(struct mr_timer *timer)
 {
     struct broker_txns *txns = mr_container(timer, struct broker_txns, expiry);
-    int64_t before_ms = broker_storage_now_ms(&txns->server->storage) - expiry_ms;
+    int64_t before_ms = broker_storage_now_ms(&txns->server->storage) -
+                        broker_server_number(txns->server,
+                                             BROKER_NODE_transactional_id_expiration_ms);
     struct mr_map_entry *entry;
 
     for (size_t i = 0; (entry = mr_map_next(&txns->by_id, &i)) != NULL;) {
@@ -897,7 +905,7 @@ static void expiry_due(struct mr_timer *timer)
         }
         broker_txn_forget(txn);
     }
-    mr_timer_start(txns->server->loop, &txns->expiry, expiry_look_us);
+    expiry_wait(txns);
 }
 
 /* ---- kept over a restart ---- */
@@ -1018,7 +1026,7 @@ void broker_txns_recover(struct broker_txns *txns)
     struct mr_map_entry *entry;
 
     txns->expiry.run = expiry_due;
-    mr_timer_start(txns->server->loop, &txns->expiry, expiry_look_us);
+    expiry_wait(txns);
     txns->recovered_all = txns->recovered;
     txns->recovered = recover_orphans;
     txns->recover_begun = true;

@@ -540,6 +540,27 @@ STORY("a transactional id that nobody uses for a week is forgotten, also by the 
     stops(&b);
 }
 
+STORY("how long a transactional id is remembered is a setting")
+{
+    struct broker b;
+    struct txn_peer mover = {0};
+    given_broker_with(t, &b,
+                      "transactional.id.expiration.ms=60000\n"
+                      "transaction.remove.expired.transaction.cleanup.interval.ms=1000\n"
+                      "transaction.max.timeout.ms=5000\n");
+    expect_int(begins(&b, &mover), KAFKA_ERROR_INVALID_TRANSACTION_TIMEOUT);
+    stops(&b);
+    b.settings = "transactional.id.expiration.ms=60000\n"
+                 "transaction.remove.expired.transaction.cleanup.interval.ms=1000\n";
+    starts(&b);
+    expect_int(begins(&b, &mover), 0);
+    passes(&b, 50000);
+    expect_str(listed(given_peer(&b), MR_STR(""), -1, MR_STR_NULL), MR_STR("mover:Empty "));
+    passes(&b, 12000);
+    expect_str(listed(given_peer(&b), MR_STR(""), -1, MR_STR_NULL), MR_STR(""));
+    stops(&b);
+}
+
 /* ---- ends that raise the epoch (KIP-890) ---- */
 
 STORY("each end gives the next epoch, and one that was not heard is told again")

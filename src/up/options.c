@@ -12,7 +12,12 @@
 #include <unistd.h>
 
 /* The format of the data folder: this release writes and opens 1. */
-enum { FOLDER_FORMAT = 1, SPACE_BYTES_MIN = 64 << 20, SECRET_BYTES_MAX = 65536 };
+enum {
+    FOLDER_FORMAT = 1,
+    SPACE_BYTES_MIN = 64 << 20,
+    SECRET_BYTES_MAX = 65536,
+    SETTINGS_BYTES_MAX = 1 << 20
+};
 
 static const struct option_row {
     const char *word, *value, *environment, *about;
@@ -90,6 +95,11 @@ static int read_option(const char *command, int argc, char **argv, struct up_opt
             return wrong(command, "%s needs a value", rows[i].word);
         *used = is_switch || equals != NULL ? 1 : 2;
         *field(out, &rows[i]) = is_switch ? "" : equals != NULL ? equals + 1 : argv[1];
+        if (rows[i].offset != offsetof(struct up_options, config))
+            return -1;
+        if (out->config_count == UP_CONFIGS_MAX)
+            return wrong(command, "more than %s settings", "512");
+        out->configs[out->config_count++] = out->config;
         return -1;
     }
     return wrong(command, "there is no option `%s`", argv[0]);
@@ -305,6 +315,23 @@ mr_err up_options_security(const struct up_options *options, struct broker_secur
         err = mr_fail(MR_INVALID, "the --tls options need --tls-cert");
     out->session_ms = session_s * 1000;
     out->conns_per_address_max = (size_t)conns;
+    return err;
+}
+
+mr_err up_options_log(const struct up_options *options, struct mr_arena *arena, mr_str *out)
+{
+    struct mr_buf text = {0};
+    mr_err err = MR_OK;
+    if (options->config_file != NULL)
+        err = mr_file_read(options->config_file, SETTINGS_BYTES_MAX, &text);
+    if (err == MR_NOT_FOUND)
+        err = mr_fail(MR_INVALID, "--config-file: %s", mr_why());
+    for (int i = 0; i < options->config_count; i++)
+        mr_buf_printf(&text, "\n%s", options->configs[i]);
+    if (options->config_count == 0 && options->config != NULL)
+        mr_buf_printf(&text, "\n%s", options->config); /* the environment's */
+    *out = mr_arena_str(arena, mr_buf_as_str(&text));
+    mr_buf_fini(&text);
     return err;
 }
 

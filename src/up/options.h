@@ -7,7 +7,7 @@
 #include "kafka/kafka.h"
 #include "pipeline/pipeline.h"
 
-enum { UP_FILES_MAX = 64 };
+enum { UP_FILES_MAX = 64, UP_CONFIGS_MAX = 512 };
 #define UP_VERSION "0.1.0"
 
 /* The ports of the real systems (PostgreSQL's moved by one). */
@@ -23,8 +23,8 @@ struct up_options {
 #define OPTION(id, word, value, environment, about) \
     const char *id; /* NULL: not given; switches: "" */
 #include "up/options.def"
-    const char *files[UP_FILES_MAX];
-    int file_count;
+    const char *files[UP_FILES_MAX], *configs[UP_CONFIGS_MAX]; /* configs: each --config */
+    int file_count, config_count;
     bool only_reads; /* the command's own word: it needs no room on the data folder's disk */
 };
 /* Reads them; on a mistake prints the sentence and returns 2, after --help prints it and returns 0; -1: go on. */
@@ -40,6 +40,8 @@ mr_err up_options_host(const struct up_options *options, bool guarded, const cha
 /* Where this machine reaches who listens on `host` (NULL: on the default); a URL, brackets round an IPv6 address. */
 const char *up_options_near(const char *host);
 mr_str up_options_url(struct mr_arena *arena, const char *scheme, const char *host, uint16_t port);
+/* Settings of the log, a line each: of --config-file, then --config or the environment, so that those count. */
+mr_err up_options_log(const struct up_options *options, struct mr_arena *arena, mr_str *out);
 /* Who may come in to the log. Errors: MR_INVALID. The texts are the options'. */
 mr_err up_options_security(const struct up_options *options, struct broker_security_options *out);
 /* The first option of up_options_security() that is given; NULL: none. */

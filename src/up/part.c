@@ -166,6 +166,8 @@ int up_command_broker(int argc, char **argv)
     };
     mr_err err = up_options_inside(&part->options, &options.inside_port);
     if (err == MR_OK)
+        err = up_options_log(&part->options, &part->arena, &options.settings);
+    if (err == MR_OK)
         err = broker_server_open(part->loop, part->disk, &options, &part->broker);
     if (err == MR_OK)
         err = metrics_listen(part);
@@ -304,6 +306,12 @@ static void print_metrics(struct mr_buf *out)
     broker_metrics_docs(out);
 }
 
+static void print_settings(struct mr_buf *out)
+{
+    mr_buf_cstr(out, "# Settings of the log\n\nPrinted by `millrace docs settings`.\n\n");
+    broker_settings_docs(out);
+}
+
 static void print_limits(struct mr_buf *out)
 {
     static const struct {
@@ -327,7 +335,8 @@ int up_command_docs(int argc, char **argv)
         void (*print)(struct mr_buf *out);
     } pages[] = {{"commands", print_commands}, {"limits", print_limits},
                  {"metrics", print_metrics},   {"pipeline", pipeline_print_docs},
-                 {"sql", sql_print_docs},      {"tools", print_tools}};
+                 {"settings", print_settings}, {"sql", sql_print_docs},
+                 {"tools", print_tools}};
     for (size_t i = 0; i < mr_count_of(pages); i++) {
         struct mr_buf out = {0};
         if (argc < 1) {

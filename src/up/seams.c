@@ -242,6 +242,8 @@ static mr_err open_kafka(struct up *up)
     if (err == MR_OK)
         err = up_options_inside(&up->options, &options.inside_port);
     if (err == MR_OK)
+        err = up_options_log(&up->options, &up->arena, &options.settings);
+    if (err == MR_OK)
         err = broker_server_open(up->log, up->disk, &options, &up->broker);
     if (err == MR_OK)
         seam->shown = seam->address = reach(up, "", broker_server_port(up->broker));

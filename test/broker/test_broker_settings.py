@@ -1,6 +1,9 @@
-"""The broker's own settings, changed while it runs: told, checked, followed by topics, kept."""
+"""The broker's own settings, said when it starts and changed while it runs: told, checked, followed, kept."""
+import time
+
 import pytest
-from broker_stories import stories
+from broker_stories import PEER, Broker, stories
+from confluent_kafka import KafkaException
 from kafka import KafkaAdminClient
 from kafka.protocol.admin.configs import DescribeConfigsRequest, IncrementalAlterConfigsRequest
 
@@ -121,3 +124,91 @@ def test_settings_outlive_a_kill(broker):
     assert told(broker, TOPIC, topic, "segment.ms") == ("7000", OF_BROKER, False)
     assert told(broker, BROKER, "1", "max.connections") == ("100", OF_BROKER, False)
     assert {row for row in asks(broker, BROKER, CLUSTER)} == {"log.segment.bytes", "producer.id.expiration.ms"}
+
+
+@pytest.fixture
+def started(tmp_path):
+    """A log that is started with such settings."""
+    if PEER:
+        pytest.skip("a story about our own process")
+    logs = []
+
+    def start(*settings, environment=None):
+        log = Broker(tmp_path / f"started-{len(logs)}", arguments=[f"--config={one}" for one in settings])
+        log.environment = environment
+        log.folder.mkdir()
+        logs.append(log)
+        return log.start()
+    yield start
+    for log in logs:
+        log.end()
+
+
+def init_error(log, **config):
+    try:
+        log.producer(transactional_id="t", **config).init_transactions(10)
+    except KafkaException as error:
+        return error.args[0].name()
+    return None
+
+
+def test_a_broker_is_started_with_settings(started):
+    log = started("transaction.max.timeout.ms=3600000", "auto.create.topics.enable=false", "num.partitions = 7",
+                  "log.retention.hours=1", "delete.topic.enable=false", "message.max.bytes=2000")
+    assert init_error(log, transaction_timeout_ms=3_600_000) is None
+    assert init_error(log, transaction_timeout_ms=3_600_001) == "INVALID_TRANSACTION_TIMEOUT"
+    assert told(log, BROKER, "1", "transaction.max.timeout.ms") == ("3600000", STATIC, True)
+    assert told(log, BROKER, "1", "transactional.id.expiration.ms") == ("604800000", DEFAULT, True)
+    row = asks(log, BROKER, "1")["transaction.max.timeout.ms"]
+    assert [(one.value, one.source) for one in row.synonyms] == [("3600000", STATIC), ("900000", DEFAULT)]
+    assert tries(log, "1", transaction_max_timeout_ms=5)[0] == INVALID_REQUEST
+    topic = log.topic(partitions=-1)
+    assert len(log.admin.list_topics(topic, timeout=10).topics[topic].partitions) == 7
+    assert told(log, TOPIC, topic, "retention.ms") == ("3600000", STATIC, False)
+    changes(log, "1", message_max_bytes=3000)
+    assert told(log, TOPIC, topic, "max.message.bytes") == ("3000", OF_BROKER, False)
+    changes(log, "1", DELETE, message_max_bytes=None)
+    assert told(log, TOPIC, topic, "max.message.bytes") == ("2000", STATIC, False)
+    log.producer(allow_auto_create_topics=True).list_topics("never-made", timeout=10)
+    assert "never-made" not in log.admin.list_topics(timeout=10).topics
+    with pytest.raises(KafkaException, match="TOPIC_DELETION_DISABLED"):
+        log.admin.delete_topics([topic])[topic].result(10)
+
+
+def test_settings_come_from_a_file_and_the_command_line_wins(started, tmp_path):
+    file = tmp_path / "server.properties"
+    file.write_text("# as Kafka's\nnum.network.threads=3\nnum.partitions=2\nlog.retention.hours=168\n"
+                    "offsets.topic.replication.factor=1\ngroup.min.session.timeout.ms=100\n")
+    log = started("num.partitions=5", environment={"MILLRACE_CONFIG_FILE": str(file)})
+    assert told(log, BROKER, "1", "num.partitions") == ("5", STATIC, True)
+    assert told(log, BROKER, "1", "num.network.threads") == ("3", STATIC, False)
+    assert told(log, BROKER, "1", "group.min.session.timeout.ms") == ("100", STATIC, True)
+
+
+@pytest.mark.parametrize("setting, why", [
+    ("transaction.max.timeout=5", "there is no setting `transaction.max.timeout`"),
+    ("transaction.max.timeout.ms=soon", "expected a number from 1 to"),
+    ("auto.create.topics.enable=yes", "expected true or false"),
+    ("offsets.topic.replication.factor=3", "expected a number from 1 to 1"),
+    ("group.consumer.assignors=sticky", "expected uniform, range or both"),
+    ("group.consumer.session.timeout.ms=1000", "expected at most group.consumer.session.timeout.ms=1000"),
+    ("listeners=PLAINTEXT://:9092", "(--host, --port)"),
+    ("nonsense", "expected NAME=VALUE"),
+])
+def test_a_wrong_setting_is_named_at_the_start(tmp_path, setting, why):
+    process = stories.Millrace(tmp_path, "broker", "--data", tmp_path / "other", "--port-offset", stories.free_offset(),
+                               "--config", setting)
+    assert process.process.wait(20) == 2 and why in process.text, process.text
+
+
+def test_an_empty_group_waits_for_more_members_if_that_is_wished(started):
+    log = started("group.initial.rebalance.delay.ms=1500")
+    topic, began = log.topic(partitions=2), time.monotonic()
+    owned = []
+    consumers = [log.consumer(group="late") for _ in range(2)]
+    for consumer in consumers:
+        consumer.subscribe([topic], on_assign=lambda _, parts: owned.append((time.monotonic() - began, len(parts))))
+    stories.wait_for(lambda: [one.poll(0.1) for one in consumers] and len(owned) == 2, 20, 0)
+    assert [count for _, count in owned] == [1, 1] and min(after for after, _ in owned) >= 1.4
+    for consumer in consumers:
+        consumer.close()
