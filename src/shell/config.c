@@ -1,18 +1,16 @@
-/* shell/config.c: `millrace config`: settings of topics and brokers, passwords of users, as kafka-configs.sh. */
+/* shell/config.c: `millrace config`: settings of topics, brokers, groups and more, passwords and quotas, as
+ * kafka-configs.sh. */
 #include "kafka/scram.h"
 #include "shell/room.h"
 
 #include <stdio.h>
 #include <string.h>
 
-struct change {
-    mr_str name, value; /* value data NULL: taken back */
-};
 struct changes {
     struct shell *shell;
     int8_t kind;
     mr_str entity, message;
-    MR_ARRAY(struct change) list;
+    MR_ARRAY(struct shell_quota_change) list;
 };
 
 /* ---- what is to change ---- */
@@ -36,7 +34,7 @@ static bool next_pair(mr_str *rest, mr_str *pair)
 
 static mr_err add_pair(struct changes *changes, const char *word, mr_str pair)
 {
-    struct change change;
+    struct shell_quota_change change;
     if (!shell_pair(pair, &change.name, &change.value))
         return mr_fail(MR_INVALID, "%s %.*s: expected NAME=VALUE", word, MR_STR_ARG(pair));
     if (mr_str_starts(change.value, MR_STR("[")) && mr_str_ends(change.value, MR_STR("]")))
@@ -73,13 +71,14 @@ static mr_err read_changes(struct changes *changes)
         err = add_file(changes, options->add_config_file.items[i]);
     for (size_t i = 0; err == MR_OK && i < options->delete_config.count; i++)
         for (rest = mr_str_from(options->delete_config.items[i]); mr_str_split(&rest, ',', &pair);)
-            *mr_array_add(&changes->list) = (struct change){mr_str_trim(pair), MR_STR_NULL};
+            *mr_array_add(&changes->list) = (struct shell_quota_change){mr_str_trim(pair),
+                                                                        MR_STR_NULL};
     if (err == MR_OK && changes->list.count == 0)
         err = mr_fail(MR_INVALID, "--alter needs --add-config or --delete-config");
     return err;
 }
 
-/* ---- topics and brokers ---- */
+/* ---- what has settings ---- */
 
 static void alter_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
 {
@@ -120,7 +119,8 @@ static mr_err alter_settings(struct changes *changes)
     struct shell *shell = changes->shell;
     int64_t node;
     struct kafka_target target = {KAFKA_TARGET_CONTROLLER, MR_STR_NULL, 0};
-    if (changes->kind == SHELL_RESOURCE_BROKER && mr_str_to_i64(changes->entity, &node) == MR_OK)
+    if ((changes->kind == SHELL_RESOURCE_BROKER || changes->kind == SHELL_RESOURCE_LOGGER) &&
+        mr_str_to_i64(changes->entity, &node) == MR_OK)
         target = (struct kafka_target){KAFKA_TARGET_NODE, MR_STR_NULL, (int32_t)node};
     mr_err err = shell_ask(shell, target, KAFKA_API_incremental_alter_configs, alter_fill,
                            alter_use, changes, mr_arena_cstr(&shell->arena, changes->entity));
@@ -130,21 +130,97 @@ static mr_err alter_settings(struct changes *changes)
     return err;
 }
 
-static mr_err describe_settings(struct shell *shell, int8_t kind, mr_str entity)
+static mr_err describe_settings(struct shell *shell, int8_t kind, const char *word, mr_str entity)
 {
     struct shell_setting *settings;
     size_t count;
-    bool all = shell->options.all.count > 0;
-    const char *word = kind == SHELL_RESOURCE_TOPIC ? "topic" : "broker";
+    bool all = shell->options.all.count > 0 || kind == SHELL_RESOURCE_LOGGER;
     mr_err err = shell_settings(shell, kind, entity, all, &settings, &count);
     if (err != MR_OK)
         return err;
-    printf("%s configs for %s %.*s are:\n", all ? "All" : "Dynamic", word, MR_STR_ARG(entity));
+    if (entity.length == 0)
+        printf("Default configs for %ss in the cluster are:\n", word);
+    else
+        printf("%s configs for %s %.*s are:\n", shell->options.all.count > 0 ? "All" : "Dynamic",
+               word, MR_STR_ARG(entity));
     for (size_t i = 0; i < count; i++)
         printf("  %.*s=%.*s sensitive=%s synonyms={%.*s}\n", MR_STR_ARG(settings[i].name),
                MR_STR_ARG(settings[i].value.data == NULL ? MR_STR("null") : settings[i].value),
                settings[i].value.data == NULL ? "true" : "false", MR_STR_ARG(settings[i].synonyms));
     return MR_OK;
+}
+
+/* ---- all of a kind ---- */
+
+struct names {
+    struct shell *shell;
+    int8_t kind;
+    MR_ARRAY(mr_str) list;
+};
+
+static void names_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
+{
+    const struct names *names = context;
+    struct kafka_list_config_resources_request *list = request;
+    (void)version;
+    list->resource_types.items = mr_arena_array(arena, int8_t, 1);
+    list->resource_types.items[0] = names->kind;
+    list->resource_types.count = 1;
+}
+
+static int16_t names_use(void *context, int16_t version, const void *response)
+{
+    struct names *names = context;
+    const struct kafka_list_config_resources_response *told = response;
+    names->list.count = 0;
+    for (int32_t i = 0; i < told->config_resources.count; i++)
+        if (version >= 1 || names->kind == SHELL_RESOURCE_METRICS)
+            *mr_array_add(&names->list) = mr_arena_str(
+                &names->shell->arena, told->config_resources.items[i].resource_name);
+    return told->error_code;
+}
+
+static int16_t nodes_use(void *context, int16_t version, const void *response)
+{
+    struct names *names = context;
+    const struct kafka_describe_cluster_response *told = response;
+    (void)version;
+    names->list.count = 0;
+    for (int32_t i = 0; i < told->brokers.count; i++)
+        *mr_array_add(&names->list) = mr_arena_printf(&names->shell->arena, "%d",
+                                                      told->brokers.items[i].broker_id);
+    return told->error_code;
+}
+
+static void nothing_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
+{
+    (void)context, (void)version, (void)arena, (void)request;
+}
+
+static mr_err describe_all(struct shell *shell, int8_t kind, const char *word)
+{
+    struct names names = {.shell = shell, .kind = kind};
+    struct kafka_target any = {KAFKA_TARGET_ANY, MR_STR_NULL, 0};
+    struct shell_topic *topics;
+    size_t count = 0;
+    mr_err err;
+    if (kind == SHELL_RESOURCE_TOPIC) {
+        err = shell_topics(shell, &topics, &count);
+        for (size_t i = 0; err == MR_OK && i < count; i++)
+            *mr_array_add(&names.list) = topics[i].name;
+    } else if (kind == SHELL_RESOURCE_BROKER || kind == SHELL_RESOURCE_LOGGER) {
+        err = shell_ask(shell, any, KAFKA_API_describe_cluster, nothing_fill, nodes_use, &names,
+                        "brokers");
+    } else {
+        err = shell_ask(shell, any, KAFKA_API_list_config_resources, names_fill, names_use, &names,
+                        word);
+    }
+    for (size_t i = 0; i < names.list.count && err == MR_OK; i++)
+        err = describe_settings(shell, kind, word, names.list.items[i]);
+    mr_array_fini(&names.list);
+    return err == MR_OK && kind == SHELL_RESOURCE_BROKER
+               ? describe_settings(shell, kind, word, MR_STR(""))
+               : err;
 }
 
 /* ---- users ---- */
@@ -162,7 +238,7 @@ struct users {
 };
 
 /* "SCRAM-SHA-256=[iterations=N,password=TEXT]" or "SCRAM-SHA-256=password=TEXT". */
-static mr_err credential_read(const struct change *change, struct credential *out)
+static mr_err credential_read(const struct shell_quota_change *change, struct credential *out)
 {
     mr_str rest = change->value, part, key, value, password = MR_STR_NULL;
     int64_t iterations = KAFKA_SCRAM_ITERATIONS_MIN;
@@ -294,80 +370,148 @@ static int16_t user_use(void *context, int16_t version, const void *response)
     return described->error_code;
 }
 
+static mr_err describe_user(struct shell *shell, mr_str name)
+{
+    struct users users = {.shell = shell, .user = name};
+    return shell_ask(shell, (struct kafka_target){KAFKA_TARGET_ANY, MR_STR_NULL, 0},
+                     KAFKA_API_describe_user_scram_credentials, user_fill, user_use, &users,
+                     "users");
+}
+
 /* ---- the command ---- */
 
-struct entity {
-    enum { ENTITY_NONE, ENTITY_TOPIC, ENTITY_BROKER, ENTITY_USER } kind;
-    mr_str name; /* data NULL: all */
+enum { KINDS = 8 };
+struct kind {
+    const char *type, *word;
+    int8_t resource; /* as the protocol numbers it; 0: quotas */
+    enum shell_quota_part part;
+    size_t option, defaults; /* that are short for it; 0: none */
 };
+#define OPTION_AT(id) offsetof(struct shell_options, id)
+static const struct kind kinds[KINDS] = {
+    {"topics", "topic", SHELL_RESOURCE_TOPIC, 0, OPTION_AT(topic), 0},
+    {"brokers", "broker", SHELL_RESOURCE_BROKER, 0, OPTION_AT(broker), OPTION_AT(broker_defaults)},
+    {"broker-loggers", "broker-logger", SHELL_RESOURCE_LOGGER, 0, OPTION_AT(broker_logger), 0},
+    {"groups", "group", SHELL_RESOURCE_GROUP, 0, OPTION_AT(group), 0},
+    {"client-metrics", "client-metric", SHELL_RESOURCE_METRICS, 0, OPTION_AT(client_metrics), 0},
+    {"users", "user", 0, SHELL_QUOTA_USER, OPTION_AT(user), OPTION_AT(user_defaults)},
+    {"clients", "client", 0, SHELL_QUOTA_CLIENT, OPTION_AT(client), OPTION_AT(client_defaults)},
+    {"ips", "ip", 0, SHELL_QUOTA_IP, OPTION_AT(ip), OPTION_AT(ip_defaults)},
+};
+
+/* What the command line speaks of: one kind, or users and client ids together. */
+struct entity {
+    const struct kind *kind; /* the first one said */
+    mr_str name;             /* of that; data NULL: all, "": the default */
+    struct shell_quota_entity quota;
+};
+
+static const struct shell_option *option_at(const struct shell_options *options, size_t at)
+{
+    return (const struct shell_option *)(const void *)((const char *)options + at);
+}
+
+static mr_err entity_add(struct entity *entity, const struct kind *kind, mr_str name)
+{
+    struct shell_quota_who *who = &entity->quota.parts[kind->part];
+    if (entity->kind != NULL &&
+        (entity->kind == kind || entity->kind->resource != 0 || kind->resource != 0))
+        return mr_fail(MR_INVALID, "%s and %s: only users and clients go together",
+                       entity->kind->type, kind->type);
+    if (name.data != NULL && name.length == 0 && kind->defaults == 0)
+        return mr_fail(MR_INVALID, "%s have no default", kind->type);
+    if (entity->kind == NULL) {
+        entity->kind = kind;
+        entity->name = name;
+    }
+    if (kind->resource == 0)
+        *who = (struct shell_quota_who){true, name.data != NULL && name.length == 0, name};
+    return MR_OK;
+}
 
 static mr_err entity_read(const struct shell_options *options, struct entity *out)
 {
-    const char *type = shell_text(&options->entity_type);
-    const struct {
-        const struct shell_option *option;
-        const char *type;
-        int kind;
-    } kinds[] = {{&options->topic, "topics", ENTITY_TOPIC},
-                 {&options->broker, "brokers", ENTITY_BROKER},
-                 {&options->user, "users", ENTITY_USER}};
-    *out = (struct entity){ENTITY_NONE, mr_str_from(shell_text(&options->entity_name))};
-    for (size_t i = 0; i < mr_count_of(kinds); i++) {
-        bool here = type != NULL && strcmp(type, kinds[i].type) == 0;
-        if (!here && kinds[i].option->count == 0)
-            continue;
-        out->kind = kinds[i].kind;
-        if (kinds[i].option->count > 0)
-            out->name = mr_str_from(shell_text(kinds[i].option));
+    mr_err err = MR_OK;
+    *out = (struct entity){0};
+    for (size_t i = 0; i < options->entity_type.count && err == MR_OK; i++) {
+        mr_str name = i < options->entity_name.count ? mr_str_from(options->entity_name.items[i])
+                                                     : MR_STR_NULL;
+        size_t at = 0;
+        while (at < KINDS && strcmp(kinds[at].type, options->entity_type.items[i]) != 0)
+            at++;
+        err = at < KINDS ? entity_add(out, &kinds[at], name)
+                         : mr_fail(MR_INVALID, "--entity-type %s: there is no such type",
+                                   options->entity_type.items[i]);
     }
-    return out->kind != ENTITY_NONE
-               ? MR_OK
-               : mr_fail(MR_INVALID, "expected --entity-type topics, brokers or users, or --topic, "
-                                     "--broker, --user");
+    for (size_t i = 0; i < KINDS && err == MR_OK; i++) {
+        const struct shell_option *option = option_at(options, kinds[i].option);
+        if (option->count > 0)
+            err = entity_add(out, &kinds[i], mr_str_from(shell_text(option)));
+        else if (kinds[i].defaults > 0 && option_at(options, kinds[i].defaults)->count > 0)
+            err = entity_add(out, &kinds[i], MR_STR(""));
+    }
+    if (err == MR_OK && out->kind == NULL)
+        err = mr_fail(
+            MR_INVALID,
+            "expected --entity-type topics, brokers, broker-loggers, users, clients, ips, "
+            "groups or client-metrics, or --topic, --broker and so on");
+    return err;
 }
 
-static mr_err describe_all(struct shell *shell, int8_t kind)
+static mr_err describe(struct shell *shell, const struct entity *entity)
 {
-    struct shell_topic *topics;
-    size_t count;
-    if (kind == SHELL_RESOURCE_BROKER)
-        return describe_settings(shell, kind, MR_STR(""));
-    mr_err err = shell_topics(shell, &topics, &count);
-    for (size_t i = 0; i < count && err == MR_OK; i++)
-        err = describe_settings(shell, kind, topics[i].name);
+    const struct kind *kind = entity->kind;
+    bool of_users = kind->part == SHELL_QUOTA_USER && !entity->quota.parts[SHELL_QUOTA_CLIENT].has;
+    if (kind->resource != 0)
+        return entity->name.data == NULL
+                   ? describe_all(shell, kind->resource, kind->word)
+                   : describe_settings(shell, kind->resource, kind->word, entity->name);
+    mr_err err = shell_quotas_describe(shell, &entity->quota);
+    if (err == MR_OK && of_users && !entity->quota.parts[SHELL_QUOTA_USER].fallback)
+        err = describe_user(shell, entity->name);
     return err;
+}
+
+static mr_err alter_quotas(struct changes *changes, const struct entity *entity)
+{
+    size_t passwords = 0;
+    for (size_t i = 0; i < changes->list.count; i++)
+        passwords += kafka_scram_find(changes->list.items[i].name) != KAFKA_SCRAM_NONE;
+    if (passwords == 0)
+        return shell_quotas_alter(changes->shell, &entity->quota, changes->list.items,
+                                  changes->list.count);
+    if (passwords < changes->list.count)
+        return mr_fail(MR_INVALID, "passwords and quotas do not change in one go");
+    if (entity->kind->part != SHELL_QUOTA_USER || entity->quota.parts[SHELL_QUOTA_CLIENT].has ||
+        changes->entity.length == 0)
+        return mr_fail(MR_INVALID, "passwords are of one user");
+    return alter_user(changes);
 }
 
 static mr_err run(struct shell *shell)
 {
     struct entity entity;
-    bool describe = shell->options.describe.count > 0, alter = shell->options.alter.count > 0;
+    bool tells = shell->options.describe.count > 0, alters = shell->options.alter.count > 0;
     mr_err err = entity_read(&shell->options, &entity);
-    int8_t kind = entity.kind == ENTITY_TOPIC ? SHELL_RESOURCE_TOPIC : SHELL_RESOURCE_BROKER;
-    if (err == MR_OK && describe == alter)
+    if (err == MR_OK && tells == alters)
         err = mr_fail(MR_INVALID, "expected one of --describe and --alter");
     if (err != MR_OK)
         return err;
-    if (describe && entity.kind == ENTITY_USER) {
-        struct users users = {.shell = shell, .user = entity.name};
-        return shell_ask(shell, (struct kafka_target){KAFKA_TARGET_ANY, MR_STR_NULL, 0},
-                         KAFKA_API_describe_user_scram_credentials, user_fill, user_use, &users,
-                         "users");
-    }
-    if (describe)
-        return entity.name.data == NULL ? describe_all(shell, kind)
-                                        : describe_settings(shell, kind, entity.name);
+    if (tells)
+        return describe(shell, &entity);
+    for (int i = 0; i < SHELL_QUOTA_PARTS; i++)
+        if (entity.quota.parts[i].has && entity.quota.parts[i].name.data == NULL)
+            entity.name = MR_STR_NULL;
     if (entity.name.data == NULL)
-        return mr_fail(MR_INVALID, "--alter needs --entity-name");
-    struct changes changes = {.shell = shell, .kind = kind, .entity = entity.name};
+        return mr_fail(MR_INVALID, "--alter needs --entity-name or --entity-default");
+    struct changes changes = {.shell = shell, .kind = entity.kind->resource, .entity = entity.name};
     err = read_changes(&changes);
     if (err == MR_OK)
-        err = entity.kind == ENTITY_USER ? alter_user(&changes) : alter_settings(&changes);
-    if (err == MR_OK)
-        printf("Completed updating config for %s %.*s.\n",
-               entity.kind == ENTITY_TOPIC  ? "topic"
-               : entity.kind == ENTITY_USER ? "user"
-                                            : "broker",
+        err = changes.kind == 0 ? alter_quotas(&changes, &entity) : alter_settings(&changes);
+    if (err == MR_OK && entity.name.length == 0)
+        printf("Completed updating default config for %s in the cluster.\n", entity.kind->type);
+    else if (err == MR_OK)
+        printf("Completed updating config for %s %.*s.\n", entity.kind->word,
                MR_STR_ARG(entity.name));
     mr_array_fini(&changes.list);
     return err;

@@ -67,7 +67,13 @@ mr_err shell_offsets(struct shell *shell, struct kafka_offset *offsets, size_t c
 mr_err shell_group_offsets(struct shell *shell, mr_str group, struct kafka_offset **out,
                            size_t *count);
 /* Settings of one resource that were set (or all), in the arena. */
-enum { SHELL_RESOURCE_TOPIC = 2, SHELL_RESOURCE_BROKER = 4 };
+enum {
+    SHELL_RESOURCE_TOPIC = 2,
+    SHELL_RESOURCE_BROKER = 4,
+    SHELL_RESOURCE_LOGGER = 8,
+    SHELL_RESOURCE_METRICS = 16,
+    SHELL_RESOURCE_GROUP = 32,
+};
 struct shell_setting {
     mr_str name, value; /* value data NULL: hidden */
     int8_t source;
@@ -75,6 +81,21 @@ struct shell_setting {
 };
 mr_err shell_settings(struct shell *shell, int8_t kind, mr_str name, bool all,
                       struct shell_setting **out, size_t *count);
+
+/* quota.c: whose quotas: users, client ids, both, or addresses. */
+enum shell_quota_part { SHELL_QUOTA_USER, SHELL_QUOTA_CLIENT, SHELL_QUOTA_IP, SHELL_QUOTA_PARTS };
+struct shell_quota_entity {
+    struct shell_quota_who {
+        bool has, fallback; /* fallback: the default's */
+        mr_str name;        /* data NULL and no fallback: whoever (to describe) */
+    } parts[SHELL_QUOTA_PARTS];
+};
+struct shell_quota_change {
+    mr_str name, value; /* value data NULL: taken back */
+};
+mr_err shell_quotas_describe(struct shell *shell, const struct shell_quota_entity *entity);
+mr_err shell_quotas_alter(struct shell *shell, const struct shell_quota_entity *entity,
+                          const struct shell_quota_change *changes, size_t count);
 
 /* properties.c: a file of Kafka's client properties as what signs in. Texts are in the arena. */
 mr_err shell_properties(struct shell *shell, const char *path, struct kafka_security *out);

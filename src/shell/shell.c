@@ -83,6 +83,8 @@ static int read_option(struct shell *shell, int argc, char **argv, int *used)
         struct shell_option *option = (struct shell_option *)(void *)((char *)&shell->options +
                                                                       rows[i].offset);
         *mr_array_add(option) = is_switch ? "" : equals != NULL ? equals + 1 : argv[1];
+        if (option == &shell->options.entity_default) /* stands where a name would */
+            *mr_array_add(&shell->options.entity_name) = "";
         return -1;
     }
     return wrong(shell, "there is no option `%s`", argv[0]);
@@ -381,7 +383,6 @@ mr_err shell_group_offsets(struct shell *shell, mr_str group, struct kafka_offse
 
 /* ---- settings ---- */
 
-enum { SOURCE_DEFAULT = 5 };
 struct settings {
     struct shell *shell;
     int8_t kind;
@@ -411,8 +412,27 @@ static const char *source_word(int8_t source)
                                         "DYNAMIC_DEFAULT_BROKER_CONFIG",
                                         "STATIC_BROKER_CONFIG",
                                         "DEFAULT_CONFIG",
-                                        "DYNAMIC_BROKER_LOGGER_CONFIG"};
+                                        "DYNAMIC_BROKER_LOGGER_CONFIG",
+                                        "DYNAMIC_CLIENT_METRICS_CONFIG",
+                                        "DYNAMIC_GROUP_CONFIG"};
     return source >= 0 && (size_t)source < mr_count_of(words) ? words[source] : "UNKNOWN";
+}
+
+/* The source of what was set for this resource itself. */
+static int8_t source_of(const struct settings *settings)
+{
+    switch (settings->kind) {
+    case SHELL_RESOURCE_TOPIC:
+        return 1;
+    case SHELL_RESOURCE_BROKER:
+        return settings->name.length > 0 ? 2 : 3;
+    case SHELL_RESOURCE_LOGGER:
+        return 6;
+    case SHELL_RESOURCE_METRICS:
+        return 7;
+    default:
+        return 8;
+    }
 }
 
 static int16_t settings_use(void *context, int16_t version, const void *response)
@@ -428,9 +448,7 @@ static int16_t settings_use(void *context, int16_t version, const void *response
     for (int32_t i = 0; i < result->configs.count; i++) {
         const struct kafka_describe_configs_config *config = &result->configs.items[i];
         struct mr_buf synonyms = {0};
-        bool set = config->config_source != SOURCE_DEFAULT &&
-                   (settings->kind == SHELL_RESOURCE_BROKER || config->config_source == 1);
-        if (!settings->all && !set)
+        if (!settings->all && config->config_source != source_of(settings))
             continue;
         for (int32_t k = 0; k < config->synonyms.count; k++)
             mr_buf_printf(&synonyms, "%s%s:%.*s=%.*s", k == 0 ? "" : ", ",
@@ -460,7 +478,8 @@ mr_err shell_settings(struct shell *shell, int8_t kind, mr_str name, bool all,
     struct settings settings = {.shell = shell, .kind = kind, .name = name, .all = all};
     int64_t node = 0;
     struct kafka_target target = {KAFKA_TARGET_ANY, MR_STR_NULL, 0};
-    if (kind == SHELL_RESOURCE_BROKER && mr_str_to_i64(name, &node) == MR_OK)
+    if ((kind == SHELL_RESOURCE_BROKER || kind == SHELL_RESOURCE_LOGGER) &&
+        mr_str_to_i64(name, &node) == MR_OK)
         target = (struct kafka_target){KAFKA_TARGET_NODE, MR_STR_NULL, (int32_t)node};
     mr_err err = shell_ask(shell, target, KAFKA_API_describe_configs, settings_fill, settings_use,
                            &settings, mr_arena_cstr(&shell->arena, name));

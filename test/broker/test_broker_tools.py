@@ -62,6 +62,78 @@ def test_settings_are_changed_shown_and_taken_back(log):
     assert "there is no node 4711" in tool(log, "config", "--describe", "--broker", 4711, status=1)
 
 
+def test_settings_of_the_broker_as_kafka_configs_shows_them(log):
+    node = str(next(iter(log.admin.list_topics(timeout=10).brokers)))
+
+    def told(*arguments):
+        return tool(log, "config", "--describe", *arguments)
+    assert tool(log, "config", "--alter", "--broker", node, "--add-config", "log.roll.ms=70000,log.cleanup.policy=[compact,delete]") \
+        == f"Completed updating config for broker {node}.\n"
+    assert tool(log, "config", "--alter", "--entity-type", "brokers", "--entity-default", "--add-config", "log.roll.ms=80000") \
+        == "Completed updating default config for brokers in the cluster.\n"
+    try:
+        wait_for(lambda: "log.roll.ms=70000" in told("--broker", node) and "80000" in told("--broker-defaults"), 15)
+        one = told("--broker", node)
+        assert one.startswith(f"Dynamic configs for broker {node} are:\n  log.cleanup.policy=compact,delete sensitive=false ")
+        assert ("  log.roll.ms=70000 sensitive=false synonyms={DYNAMIC_BROKER_CONFIG:log.roll.ms=70000, "
+                "DYNAMIC_DEFAULT_BROKER_CONFIG:log.roll.ms=80000") in one
+        assert "log.dirs" not in one and "log.dirs" in told("--broker", node, "--all")
+        both = told("--entity-type", "brokers")
+        assert one in both and "Default configs for brokers in the cluster are:\n" in both and "  log.roll.ms=80000 " in both
+        assert "log.dirs" in tool(log, "config", "--alter", "--broker", node, "--add-config", "log.dirs=/x", status=2)
+    finally:
+        tool(log, "config", "--alter", "--broker", node, "--delete-config", "log.roll.ms,log.cleanup.policy")
+        tool(log, "config", "--alter", "--broker-defaults", "--delete-config", "log.roll.ms")
+    wait_for(lambda: "log.roll.ms" not in told("--entity-type", "brokers"), 15)
+
+
+def test_quotas_and_passwords_as_kafka_configs_shows_them(log):
+    ann = f"ann-{uuid.uuid4().hex[:6]}"
+
+    def changes(*arguments, **more):
+        return tool(log, "config", "--alter", *arguments, **more)
+
+    def told(*arguments):
+        return tool(log, "config", "--describe", *arguments)
+    assert changes("--user", ann, "--client", "app", "--add-config", "producer_byte_rate=1024,request_percentage=20.5") \
+        == f"Completed updating config for user {ann}.\n"
+    changes("--entity-type", "users", "--entity-name", ann, "--entity-type", "clients", "--entity-default",
+            "--add-config", "consumer_byte_rate=99")
+    changes("--user", ann, "--add-config", "SCRAM-SHA-256=[iterations=4096,password=pw]")
+    changes("--user", ann, "--add-config", "producer_byte_rate=5000")
+    assert changes("--ip-defaults", "--add-config", "connection_creation_rate=9000") \
+        == "Completed updating default config for ips in the cluster.\n"
+    rows = [f"Quota configs for user-principal '{ann}', client-id 'app' are producer_byte_rate=1024.0, request_percentage=20.5\n",
+            f"Quota configs for user-principal '{ann}', the default client-id are consumer_byte_rate=99.0\n"]
+    own = (f"Quota configs for user-principal '{ann}' are producer_byte_rate=5000.0\n"
+           f"SCRAM credential configs for user-principal '{ann}' are SCRAM-SHA-256=iterations=4096\n")
+    wait_for(lambda: told("--user", ann) == own, 15)
+    wait_for(lambda: all(row in told("--entity-type", "users", "--entity-type", "clients") for row in rows), 15)
+    wait_for(lambda: "Quota configs for the default ip are connection_creation_rate=9000.0\n" in told("--entity-type", "ips"), 15)
+    assert "number" in changes("--user", ann, "--add-config", "producer_byte_rate=much", status=2)
+    assert "must be greater than 0" in changes("--user", ann, "--add-config", "producer_byte_rate=0", status=2)
+    assert "one go" in changes("--user", ann, "--add-config", "producer_byte_rate=1,SCRAM-SHA-256=[password=a]", status=2)
+    assert "go together" in changes("--user", ann, "--topic", "t", "--add-config", "a=1", status=2)
+    changes("--user", ann, "--delete-config", "producer_byte_rate")
+    changes("--user", ann, "--delete-config", "SCRAM-SHA-256")
+    changes("--user", ann, "--client", "app", "--delete-config", "producer_byte_rate,request_percentage")
+    changes("--user", ann, "--client-defaults", "--delete-config", "consumer_byte_rate")
+    changes("--ip-defaults", "--delete-config", "connection_creation_rate")
+    wait_for(lambda: ann not in told("--entity-type", "users") + told("--entity-type", "users", "--entity-type", "clients"), 15)
+
+
+def test_settings_of_a_group_as_kafka_configs_shows_them(log):
+    group = f"g-{uuid.uuid4().hex[:6]}"
+    tool(log, "config", "--alter", "--group", group, "--add-config", "consumer.session.timeout.ms=46000")
+    expected = (f"Dynamic configs for group {group} are:\n  consumer.session.timeout.ms=46000 sensitive=false "
+                "synonyms={DYNAMIC_GROUP_CONFIG:consumer.session.timeout.ms=46000")
+    wait_for(lambda: tool(log, "config", "--describe", "--group", group).startswith(expected), 15)
+    assert expected in tool(log, "config", "--describe", "--entity-type", "groups")
+    assert "consumer.heartbeat.interval.ms=5000" in tool(log, "config", "--describe", "--group", group, "--all")
+    tool(log, "config", "--alter", "--group", group, "--delete-config", "consumer.session.timeout.ms")
+    wait_for(lambda: "46000" not in tool(log, "config", "--describe", "--group", group), 15)
+
+
 def test_lines_become_records_and_records_lines(log):
     name = log.topic(partitions=2)
     lines = "".join(f"h{i}:x,from:story\tk{i}|v{i}\n" for i in range(1000)) + "a:b\tgone|NULL\n"
