@@ -264,7 +264,8 @@ static void cut_tail(int fd, const char *path, uint32_t bytes, uint64_t torn)
         mr_log(MR_LOG_ERROR, "broker", "%s: %s", path, strerror(errno));
 }
 
-/* A segment that was closed before the checkpoint: its facts are known, or a scan tells them. */
+/* A segment that was closed before the checkpoint: its facts are known, or a scan tells them. What a compaction may
+ * have replaced since can be as long as it was by chance, and only its own index knows it then. */
 static mr_err load_closed(struct loading *loading, struct broker_segment *segment, int fd,
                           const char *path, uint64_t file_bytes)
 {
@@ -275,7 +276,7 @@ static mr_err load_closed(struct loading *loading, struct broker_segment *segmen
     uint64_t torn = 0;
     mr_err err;
 
-    if (facts != NULL && facts->bytes == file_bytes) {
+    if (facts != NULL && facts->bytes == file_bytes && !log->config->compacts) {
         segment->facts = *facts;
         return MR_OK;
     }

@@ -3,6 +3,10 @@
  *   MAP (reads what is new, notes the last offset of each key) -> COPY (reads everything up to there,
  *   writes what stays into new files) -> SWAP (new files take the old ones' names)
  *
+ * A SWAP that fails midway has placed some of the new files, from the first one on. That is as good as all or none,
+ * since what a record is superseded by lies behind it: the log then has what the files have, and another
+ * compaction does the rest.
+ *
  * Offsets stay as they were, with gaps; the newest segment and what is at or behind an open transaction
  * is never touched. Records of aborted transactions go; records of committed ones lose the
  * transactional bit, since nothing about them is undecided, and markers go when they are older than
@@ -20,6 +24,7 @@
 
 enum {
     SLICE_BYTES = 4 << 20,
+    RETRY_US = 60 * 1000 * 1000, /* after a failure */
     KEYS_MAX = 1 << 20,
 };
 
@@ -46,7 +51,8 @@ struct compaction {
     enum phase phase;
     MR_ARRAY(struct source) sources;
     MR_ARRAY(struct output) outputs;
-    size_t at; /* source being read */
+    size_t placed; /* so many of the outputs have their names */
+    size_t at;     /* source being read */
     uint32_t position;
     int fd, fd_out;
     int64_t mapped_from, mapped_to; /* offsets of which the keys are known */
@@ -338,31 +344,59 @@ static mr_err output_write(struct compaction *work)
     return err;
 }
 
-/* The new files get the names of the first old ones; other old ones are removed. A start that finds
- * both removes what the new one covers. */
-static mr_err outputs_swap(struct compaction *work)
+/* None may be taken for that of the file which gets the name next, after a power loss either. */
+static mr_err indexes_drop(const struct compaction *work)
 {
-    mr_err err = output_close(work);
     char path[BROKER_PATH_BYTES];
 
-    for (size_t i = 0; i < work->outputs.count && err == MR_OK; i++) {
-        struct output *output = &work->outputs.items[i];
-        broker_segment_path(mr_str_from(work->folder), output->facts.base, ".index", path);
-        unlink(path);
-        if (rename(output->path, work->sources.items[output->source_first].path) != 0)
-            return mr_fail(MR_IO, "%s: %s", output->path, strerror(errno));
-        for (size_t j = 1; j < output->source_count; j++) {
-            const struct source *gone = &work->sources.items[output->source_first + j];
-            unlink(gone->path);
-            broker_segment_path(mr_str_from(work->folder), gone->segment->facts.base, ".index",
-                                path);
-            unlink(path);
-        }
-        /* The file has its name: from here on it counts, and readers and a start do without an index. */
-        if (broker_segment_save(mr_str_from(work->folder), &output->facts, &output->index) != MR_OK)
-            mr_log(MR_LOG_WARN, "broker", "index not written: %s", mr_why());
+    for (size_t i = 0; i < work->outputs.count; i++) {
+        broker_segment_path(mr_str_from(work->folder), work->outputs.items[i].facts.base, ".index",
+                            path);
+        if (unlink(path) != 0 && errno != ENOENT && errno != EISDIR)
+            return mr_fail(MR_IO, "%s: %s", path, strerror(errno));
     }
-    return err == MR_OK ? mr_folder_sync(work->folder) : err;
+    return mr_folder_sync(work->folder);
+}
+
+/* The file has its name for good: what it covers goes, and its index comes. */
+static void output_settle(const struct compaction *work, const struct output *output)
+{
+    char path[BROKER_PATH_BYTES];
+
+    for (size_t i = 1; i < output->source_count; i++) {
+        const struct source *gone = &work->sources.items[output->source_first + i];
+        unlink(gone->path);
+        broker_segment_path(mr_str_from(work->folder), gone->segment->facts.base, ".index", path);
+        unlink(path);
+    }
+    /* Readers and a start do without an index. */
+    if (broker_segment_save(mr_str_from(work->folder), &output->facts, &output->index) != MR_OK)
+        mr_log(MR_LOG_WARN, "broker", "index not written: %s", mr_why());
+}
+
+/* The new files get the names of the first old ones; other old ones are removed once that is on the disk. A start that
+ * finds both removes what the new one covers. */
+static mr_err outputs_swap(struct compaction *work)
+{
+    mr_err err = output_close(work), synced;
+
+    if (err == MR_OK)
+        err = indexes_drop(work);
+    while (err == MR_OK && work->placed < work->outputs.count) {
+        const struct output *output = &work->outputs.items[work->placed];
+        if (rename(output->path, work->sources.items[output->source_first].path) == 0)
+            work->placed++;
+        else
+            err = mr_fail(MR_IO, "%s: %s", output->path, strerror(errno));
+    }
+    if (err != MR_OK)
+        snprintf(work->why, sizeof(work->why), "%s", mr_why());
+    if (work->placed == 0)
+        return err;
+    synced = mr_folder_sync(work->folder);
+    for (size_t i = 0; synced == MR_OK && i < work->placed; i++)
+        output_settle(work, &work->outputs.items[i]);
+    return err == MR_OK ? synced : err;
 }
 
 /* ---- slices ---- */
@@ -450,8 +484,12 @@ static void slice_work(struct mr_job *job)
     struct compaction *work = mr_container(job, struct compaction, job);
 
     work->err = slice(work);
-    if (work->err != MR_OK)
+    if (work->err == MR_OK)
+        return;
+    if (work->why[0] == '\0')
         snprintf(work->why, sizeof(work->why), "%s", mr_why());
+    for (size_t i = work->placed; i < work->outputs.count; i++)
+        unlink(work->outputs.items[i].path);
 }
 
 /* ---- on the loop ---- */
@@ -474,8 +512,8 @@ static void compaction_free(struct compaction *work)
     mr_free(work);
 }
 
-/* Aborted transactions whose marker is gone must not be told to readers any more. */
-static void aborted_forget(struct compaction *work)
+/* Aborted transactions whose marker, before `end`, is gone must not be told to readers any more. */
+static void aborted_forget(struct compaction *work, int64_t end)
 {
     struct broker_producers *producers = &work->log->producers;
     size_t kept = 0;
@@ -483,21 +521,24 @@ static void aborted_forget(struct compaction *work)
     for (size_t i = 0; i < producers->aborted.count; i++) {
         bool gone = false;
         for (size_t j = 0; j < work->markers_gone.count; j++)
-            gone = gone || work->markers_gone.items[j] == producers->aborted.items[i].last;
+            gone = gone || (work->markers_gone.items[j] < end &&
+                            work->markers_gone.items[j] == producers->aborted.items[i].last);
         if (!gone)
             producers->aborted.items[kept++] = producers->aborted.items[i];
     }
     producers->aborted.count = kept;
 }
 
-static void segments_swap(struct compaction *work)
+/* In memory, what has its name. Returns the offset up to which the files are new. */
+static int64_t segments_swap(struct compaction *work)
 {
     struct broker_log *log = work->log;
     size_t sources = 0, first = 0;
+    int64_t end = 0;
 
     while (log->segments.items[first] != work->sources.items[0].segment)
         first++;
-    for (size_t i = 0; i < work->outputs.count; i++) {
+    for (size_t i = 0; i < work->placed; i++) {
         struct output *output = &work->outputs.items[i];
         struct broker_segment *fresh = mr_new(struct broker_segment);
         fresh->facts = output->facts;
@@ -509,6 +550,7 @@ static void segments_swap(struct compaction *work)
             struct broker_segment *old = work->sources.items[sources++].segment;
             log->bytes -= old->facts.bytes;
             mr_counter_add(log->storage->log_bytes, -(int64_t)old->facts.bytes);
+            end = old->facts.end;
             old->gone = true;
             if (--old->users == 0)
                 broker_log_segment_free(old);
@@ -517,29 +559,36 @@ static void segments_swap(struct compaction *work)
         mr_counter_add(log->storage->log_bytes, fresh->facts.bytes);
         log->segments.items[first + i] = fresh;
     }
-    memmove(&log->segments.items[first + work->outputs.count],
-            &log->segments.items[first + sources],
+    memmove(&log->segments.items[first + work->placed], &log->segments.items[first + sources],
             (log->segments.count - first - sources) * sizeof(log->segments.items[0]));
-    log->segments.count -= sources - work->outputs.count;
-    work->sources.count = 0; /* given back above */
+    log->segments.count -= sources - work->placed;
+    work->sources.count -= sources; /* given back above */
+    memmove(work->sources.items, work->sources.items + sources,
+            work->sources.count * sizeof(work->sources.items[0]));
     broker_plan_forget_ahead(log, INT64_MAX);
     for (size_t i = 0; i < mr_count_of(log->hints); i++)
         log->hints[i].offset = -1;
+    return end;
 }
 
 static void compaction_end(struct compaction *work)
 {
     struct broker_log *log = work->log;
+    int64_t before = log->bytes;
 
-    if (work->err != MR_OK) {
-        mr_log(MR_LOG_ERROR, "broker", "%s: compaction failed: %s", log->name, work->why);
-    } else {
-        int64_t before = log->bytes;
-        aborted_forget(work);
-        segments_swap(work);
-        log->compacted = work->mapped_to;
+    if (work->placed > 0 && !log->gone) {
+        int64_t end = segments_swap(work);
+        aborted_forget(work, end);
+        broker_storage_trim(log->storage, log, end);
         log->checkpoint_wanted = true;
-        broker_storage_trim(log->storage, log, work->mapped_to);
+    }
+    if (log->gone) {
+        mr_log(MR_LOG_DEBUG, "broker", "%s: deleted while it was compacted", log->name);
+    } else if (work->err != MR_OK) {
+        mr_log(MR_LOG_ERROR, "broker", "%s: compaction failed: %s", log->name, work->why);
+        log->compact_after_us = mr_loop_now_us(log->storage->loop) + RETRY_US;
+    } else {
+        log->compacted = work->mapped_to;
         mr_log(MR_LOG_DEBUG, "broker", "%s: compacted, %lld of %lld bytes stay", log->name,
                (long long)log->bytes, (long long)before);
     }
@@ -642,11 +691,12 @@ static bool is_due(const struct broker_log *log, int64_t now_ms)
 
 void broker_compact_round(struct broker_storage *storage)
 {
-    int64_t now_ms = broker_storage_now_ms(storage);
+    int64_t now_ms = broker_storage_now_ms(storage), now_us = mr_loop_now_us(storage->loop);
 
     for (size_t i = 0; i < storage->logs.count && storage->compactions == 0; i++) {
         struct broker_log *log = storage->logs.items[i];
-        if (log->config->compacts && !log->gone && log->failed == MR_OK && is_due(log, now_ms))
+        if (log->config->compacts && !log->gone && log->failed == MR_OK &&
+            now_us >= log->compact_after_us && is_due(log, now_ms))
             broker_compact_begin(log);
     }
 }

@@ -68,6 +68,7 @@ struct broker_log {
     struct broker_producers producers;
     int64_t start, flushed, written, end;
     int64_t compacted;        /* offsets before it went through compaction */
+    int64_t compact_after_us; /* not before then: the last compaction failed */
     int64_t checkpointed;     /* base of the newest segment that the checkpoint on the disk knows;
                                * -1: there is none. Only segments before it may be compacted or
                                * dropped: a start can then tell a hole of a power loss from ours */
