@@ -501,6 +501,7 @@ static void on_opened(struct net_conn *net)
     if (server->security.quotas.row_counts[BROKER_QUOTA_CONNECTION] > 0 &&
         broker_throttle_connection(conn, &wait_ms)) {
         conn->turned_away = true;
+        net_deafen(net);
         broker_server_hold_back(conn, wait_ms);
     }
 }

@@ -19,6 +19,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ enum {
     CIPHER_BYTES = 131072,      /* encrypted at once */
     CIPHER_BYTES_MAX = 1 << 20, /* unsent; above, the peer asks for keys and reads nothing */
     LINGER_US = 1000000,
+    TLS_END_BYTES = 31, /* close_notify by TLS 1.2; by 1.3 it is 24 */
 };
 
 enum conn_state {
@@ -64,8 +66,9 @@ struct net_conn {
     struct mr_task turn_end;
     struct net_listener *listener; /* NULL: a client, or its listener is gone */
     struct net_conn_links links;
-    bool accepted, paused, out_full, again, above_low;
-    bool untold;                  /* accepted, and `opened` was never told: nor will `closed` be */
+    bool accepted, paused, deaf, out_full, again, above_low;
+    bool end_seen; /* the peer has ended, and left something that a pause keeps from being read */
+    bool untold;   /* accepted, and `opened` was never told: nor will `closed` be */
     struct sockaddr_storage peer; /* of an accepted one */
     struct net_tls_session *tls;  /* NULL: plain */
     mr_err why;
@@ -190,6 +193,8 @@ static void watch_update(struct net_conn *conn)
         (conn->state >= CONN_SHAKING && conn->state < CONN_LINGERING && cipher_bytes(conn) > 0) ||
         ((conn->state == CONN_OPEN || conn->state == CONN_CLOSING) && net_out_bytes(conn) > 0))
         events |= EPOLLOUT;
+    if (conn->state == CONN_OPEN && conn->paused && !conn->end_seen)
+        events |= EPOLLRDHUP;
     if (events == 0)
         events = EPOLLERR; /* always told, but 0 would mean unwatched */
     mr_err err = mr_watch_set(conn->loop, &conn->watch, events);
@@ -728,6 +733,17 @@ static void resolved(void *context, mr_err err, const struct net_address_list *l
     connect_next(conn, ECONNREFUSED);
 }
 
+/* Whether the peer, whose end is here, has left anything that a pause keeps for later. An end by TLS is a
+ * record itself, shorter than any other that says something. */
+static bool has_left(const struct net_conn *conn)
+{
+    int bytes = 0;
+    if (conn->deaf)
+        return false;
+    return conn->parse < conn->fill || (ioctl(conn->watch.fd, FIONREAD, &bytes) == 0 &&
+                                        bytes > (conn->tls == NULL ? 0 : TLS_END_BYTES));
+}
+
 /* ---- what the loop tells ---- */
 
 static void conn_ready(struct mr_watch *watch, uint32_t events)
@@ -749,6 +765,14 @@ static void conn_ready(struct mr_watch *watch, uint32_t events)
         read_frames(conn);
     if (conn->state == CONN_DEAD)
         return;
+    if ((events & EPOLLRDHUP) != 0 && conn->paused) {
+        conn->end_seen = has_left(conn);
+        if (!conn->end_seen) {
+            peer_gone(conn);
+            return;
+        }
+        watch_update(conn);
+    }
     if ((events & EPOLLOUT) != 0) {
         flush(conn);
         drained(conn);
@@ -939,11 +963,17 @@ void net_pause(struct net_conn *conn)
     watch_update(conn);
 }
 
+void net_deafen(struct net_conn *conn)
+{
+    conn->deaf = true;
+    net_pause(conn);
+}
+
 void net_resume(struct net_conn *conn)
 {
-    if (!conn->paused)
+    if (!conn->paused || conn->deaf)
         return;
-    conn->paused = false;
+    conn->paused = conn->end_seen = false;
     conn->again = true;
     later(conn);
     watch_update(conn);

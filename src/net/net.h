@@ -102,8 +102,10 @@ size_t net_out_bytes(const struct net_conn *conn);
 void net_low_mark(struct net_conn *conn, size_t bytes); /* 256 KiB at first */
 
 /* Back-pressure: while paused nothing is read and no message told, not even one already here. Calls
- * do not nest. */
+ * do not nest. That the peer has gone is noticed all the same, unless it has left something to be read. */
 void net_pause(struct net_conn *conn);
+/* Paused for ever: that the peer has gone is noticed whatever it has left. */
+void net_deafen(struct net_conn *conn);
 void net_resume(struct net_conn *conn);
 void net_close(struct net_conn *conn); /* tells no more messages; ends when the out queue is sent */
 void net_abort(struct net_conn *conn); /* ends at once */

@@ -327,6 +327,48 @@ STORY("a paused connection tells nothing, holds back its peer, and goes on when 
     end_pair(pair);
 }
 
+STORY("that the peer of a paused connection has gone is noticed at once, unless it has left "
+      "something")
+{
+    struct pair *pair = given_pair();
+    struct side *server = &pair->server;
+    net_pause(server->conn);
+    net_abort(pair->client.conn);
+    turn_until(pair->loop, server->closed == 1);
+    expect_int(server->why, MR_CLOSED);
+    net_listener_close(pair->listener);
+    mr_loop_turn(pair->loop, 0);
+    mr_loop_free(pair->loop);
+    mr_free(pair);
+
+    pair = given_pair();
+    server = &pair->server;
+    net_abort(pair->client.conn);
+    turn_until(pair->loop, server->closed == 1);
+    *server = (struct side){0};
+    int fd = stranger(net_listener_port(pair->listener));
+    turn_until(pair->loop, server->opened == 1);
+    net_pause(server->conn);
+    expect(send(fd, "\0\0\0\1x", 5, 0) == 5);
+    close(fd);
+    for (int i = 0; i < 20; i++)
+        mr_loop_turn(pair->loop, 1000);
+    expect_int(server->closed, 0);
+    net_resume(server->conn);
+    turn_until(pair->loop, server->closed == 1);
+    expect_int(server->messages, 1);
+
+    *server = (struct side){0};
+    fd = stranger(net_listener_port(pair->listener));
+    turn_until(pair->loop, server->opened == 1);
+    net_deafen(server->conn);
+    expect(send(fd, "\0\0\0\1x", 5, 0) == 5);
+    close(fd);
+    turn_until(pair->loop, server->closed == 1);
+    expect_int(server->messages, 0);
+    end_pair(pair);
+}
+
 STORY("a client that does not read its answers is not read either")
 {
     struct pair *pair = given_pair();

@@ -23,16 +23,19 @@ static void describe_fill(void *context, int16_t version, struct mr_arena *arena
     struct kafka_describe_client_quotas_request *describe = request;
     (void)version;
     describe->strict = true;
-    describe->components.items = mr_arena_array(arena, struct kafka_describe_client_quotas_component,
-                                                SHELL_QUOTA_PARTS);
+    describe->components.items = mr_arena_array(
+        arena, struct kafka_describe_client_quotas_component, SHELL_QUOTA_PARTS);
     for (int i = 0; i < SHELL_QUOTA_PARTS; i++) {
         const struct shell_quota_who *who = &quotas->entity->parts[i];
         if (!who->has)
             continue;
         describe->components.items[describe->components.count++] =
-            (struct kafka_describe_client_quotas_component){
-                mr_str_from(types[i]), who->fallback ? 1 : who->name.data == NULL ? 2 : 0,
-                who->fallback ? MR_STR_NULL : who->name};
+            (struct kafka_describe_client_quotas_component){mr_str_from(types[i]),
+                                                            who->fallback            ? 1
+                                                            : who->name.data == NULL ? 2
+                                                                                     : 0,
+                                                            who->fallback ? MR_STR_NULL
+                                                                          : who->name};
     }
 }
 
@@ -118,9 +121,8 @@ static void alter_fill(void *context, int16_t version, struct mr_arena *arena, v
     for (int i = 0; i < SHELL_QUOTA_PARTS; i++)
         if (quotas->entity->parts[i].has)
             entry->entity.items[entry->entity.count++] = (struct kafka_alter_client_quotas_part){
-                mr_str_from(types[i]), quotas->entity->parts[i].fallback
-                                           ? MR_STR_NULL
-                                           : quotas->entity->parts[i].name};
+                mr_str_from(types[i]),
+                quotas->entity->parts[i].fallback ? MR_STR_NULL : quotas->entity->parts[i].name};
     entry->ops.items = mr_arena_array(arena, struct kafka_alter_client_quotas_op,
                                       quotas->change_count);
     for (size_t i = 0; i < quotas->change_count; i++) {

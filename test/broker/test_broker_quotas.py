@@ -1,5 +1,6 @@
 """Quotas: told, changed, kept and obeyed. Clients of today's Python have no words for them, so they are set by
 kafka-python's messages; who obeys them are ordinary clients."""
+import pathlib
 import socket
 import time
 import uuid
@@ -219,6 +220,25 @@ def test_an_address_that_connects_too_often_is_turned_away(broker):
     stories.wait_for(turned_away, 30, 0)
     assert asks.alters(({"ip": "127.0.0.1"}, {"connection_creation_rate": None})) == [(0, "")]
     stories.wait_for(lambda: not turned_away(), 30, 0)
+    asks.admin.close()
+
+
+def open_files(log):
+    return len(list(pathlib.Path(f"/proc/{log.process.process.pid}/fd").iterdir()))
+
+
+def test_who_is_held_back_and_goes_leaves_nothing_open(broker):
+    asks, before = Asks(broker), 0
+    assert asks.alters(({"client-id": "held"}, {"request_percentage": 0.001}),
+                       ({"ip": "127.0.0.1"}, {"connection_creation_rate": 5})) == [(0, "")] * 2
+    before = open_files(broker)
+    peak = 0
+    for _ in range(200):
+        with socket.create_connection(broker.address.split(":"), 5) as other:
+            other.sendall(b"\0\0\0\x0e\0\x12\0\0\0\0\0\1\0\4held")
+        peak = max(peak, open_files(broker) - before)
+    assert peak < 60, peak   # a second at a time; without a look at the end all 200
+    stories.wait_for(lambda: open_files(broker) <= before, 5)
     asks.admin.close()
 
 
