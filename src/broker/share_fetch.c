@@ -541,7 +541,7 @@ static void ref_take(struct fetch_part *part, struct broker_share_take *take,
     struct broker_batch batch;
     size_t at = 0;
 
-    while (take->records_max > 0 && at < ref->length &&
+    while (take->records_max > 0 && !take->full && at < ref->length &&
            broker_batch_read(ref->data + at, ref->length - at, &batch) == MR_OK) {
         if (batch.base >= part->until)
             return;
@@ -658,6 +658,24 @@ static void fetch_answer(struct fetch *fetch)
     broker_server_answer(request);
 }
 
+static void part_changed(struct broker_log_watch *watch)
+{
+    struct fetch *fetch = mr_container(watch, struct fetch_part, watch)->fetch;
+    if (fetch->planned != NULL) /* the end of the read looks again */
+        fetch->moved = true;
+    else
+        mr_loop_at_turn_end(fetch->request->server->loop, &fetch->look);
+}
+
+static void fetch_watch(struct fetch *fetch)
+{
+    for (size_t i = 0; i < fetch->part_count; i++) {
+        struct fetch_part *part = &fetch->parts[i];
+        if (part->partition != NULL && part->watch.link == NULL)
+            broker_log_watch(part->log, &part->watch);
+    }
+}
+
 static void fetch_go_on(struct fetch *fetch);
 
 /* Whoever read the partition meanwhile, and whatever became of the group: what is free is taken. */
@@ -702,17 +720,12 @@ static bool fetch_plan(struct fetch *fetch, struct fetch_part *part)
         return false;
     fetch->planned = part;
     fetch->request->abandon = NULL; /* the read's end looks whether somebody is there */
+    fetch_watch(fetch);             /* what comes meanwhile is looked at then */
     broker_plan_start(&fetch->plan, read_done);
     return true;
 }
 
 /* ---- ShareFetch: waiting ---- */
-
-static void part_changed(struct broker_log_watch *watch)
-{
-    struct fetch *fetch = mr_container(watch, struct fetch_part, watch)->fetch;
-    mr_loop_at_turn_end(fetch->request->server->loop, &fetch->look);
-}
 
 static void patience_ends(struct mr_timer *timer)
 {
@@ -733,11 +746,7 @@ static void fetch_abandon(struct broker_request *request)
 static void fetch_wait(struct fetch *fetch)
 {
     fetch->request->abandon = fetch_abandon;
-    for (size_t i = 0; i < fetch->part_count; i++) {
-        struct fetch_part *part = &fetch->parts[i];
-        if (part->partition != NULL && part->watch.link == NULL)
-            broker_log_watch(part->log, &part->watch);
-    }
+    fetch_watch(fetch);
     if (fetch->patience.loop == NULL)
         mr_timer_start(fetch->request->server->loop, &fetch->patience,
                        (int64_t)fetch->in->max_wait_ms * 1000);

@@ -223,7 +223,7 @@ static int64_t take_run(struct broker_share_partition *partition, struct broker_
     run->deliveries++;
     run->owner = take->owner;
     run->lock_us = take->lock_us;
-    take->records_max -= records;
+    take->records_max = records < take->records_max ? take->records_max - records : 0;
     tell(take, run, begins);
     return records;
 }
@@ -234,7 +234,7 @@ int64_t broker_share_partition_acquire(struct broker_share_partition *partition,
 {
     int64_t taken = 0, offset, new_from = broker_share_partition_end(partition);
 
-    if (take->records_max <= 0)
+    if (take->records_max <= 0 || take->full)
         return 0;
     take->at = take->at > partition->start ? take->at : partition->start;
     if (last < take->at || take->at > new_from)
@@ -257,7 +257,7 @@ int64_t broker_share_partition_acquire(struct broker_share_partition *partition,
                 taken += take_run(partition, take, at, taken == 0);
             }
         } else if (end - partition->start >= take->in_flight_max) {
-            take->records_max = 0;
+            take->full = true;
             break;
         } else {
             int64_t room = partition->start + take->in_flight_max - 1;

@@ -61,10 +61,11 @@ struct broker_share_partition {
 struct broker_share_take {
     uint64_t owner;
     int64_t lock_us;
-    int64_t records_max;   /* that are left to take; falls */
+    int64_t records_max;   /* that are left to take; falls to 0 */
     int64_t batch_size;    /* records that are told as one where their batches allow it */
     int64_t in_flight_max; /* records between start and end, from which none is given out anew */
     bool strict;           /* no more than records_max, though a batch is cut */
+    bool full;             /* set when as much is in flight as may be: no more of this partition */
     int64_t at;            /* offset up to which the log was read; rises */
     MR_ARRAY(struct kafka_share_acquired) acquired; /* the caller's */
 };

@@ -382,3 +382,112 @@ STORY("members and sessions of a share group are known by their epochs, and sile
     expect_int(beats(&ann, NULL, ann.epoch), KAFKA_ERROR_UNKNOWN_MEMBER_ID);
     stops(&b);
 }
+
+/* ---- several partitions, and what a fetch asks for ---- */
+
+struct ask {
+    int32_t partitions, records, bytes, wait_ms; /* bytes 0: many */
+    bool strict;
+};
+
+/* Its fetch is on its way; without a session before it, the partitions are told. */
+static void sends_fetch(struct member *member, struct ask ask)
+{
+    struct kafka_share_request_partition rows[4] = {{0}};
+    struct kafka_share_request_topic topic = {member->topic, {rows, ask.partitions}};
+    struct kafka_share_fetch_request request = {.group_id = MR_STR("jobs"),
+                                                .member_id = mr_str_from(member->id),
+                                                .share_session_epoch = member->session_epoch++,
+                                                .max_wait_ms = ask.wait_ms,
+                                                .min_bytes = ask.wait_ms > 0,
+                                                .max_bytes = ask.bytes > 0 ? ask.bytes : 1 << 20,
+                                                .max_records = ask.records,
+                                                .batch_size = ask.records,
+                                                .share_acquire_mode = ask.strict};
+
+    for (int32_t i = 0; i < ask.partitions; i++)
+        rows[i].partition_index = i;
+    request.topics = (typeof(request.topics)){&topic, ask.partitions > 0};
+    asks(member->peer, KAFKA_API_share_fetch, 2, &request);
+}
+
+/* "partition:first-last*deliveries" of what was acquired. */
+static mr_str hears_fetch(struct member *member, int32_t *throttle_ms)
+{
+    struct kafka_share_fetch_response response;
+    char *told = mr_arena_alloc(&member->peer->arena, 400);
+    size_t length = 0;
+
+    hears(member->peer, KAFKA_API_share_fetch, 2, &response);
+    expect_int(response.error_code, 0);
+    if (throttle_ms != NULL)
+        *throttle_ms = response.throttle_time_ms;
+    for (int32_t i = 0; i < response.responses.count; i++)
+        for (int32_t k = 0; k < response.responses.items[i].partitions.count; k++) {
+            const struct kafka_share_fetch_response_partition *row =
+                &response.responses.items[i].partitions.items[k];
+            expect_int(row->error_code, 0);
+            for (int32_t n = 0; n < row->acquired_records.count; n++)
+                length += (size_t)snprintf(told + length, 400 - length, "%s%d:%lld-%lld*%d",
+                                           length > 0 ? " " : "", row->partition_index,
+                                           (long long)row->acquired_records.items[n].first_offset,
+                                           (long long)row->acquired_records.items[n].last_offset,
+                                           row->acquired_records.items[n].delivery_count);
+        }
+    return mr_str_of(told, length);
+}
+
+static mr_str gets(struct member *member, struct ask ask)
+{
+    sends_fetch(member, ask);
+    return hears_fetch(member, NULL);
+}
+
+STORY("a partition of which enough is in flight keeps nobody from the others")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    has_topic(peer, "work", 2);
+    begins_at_the_beginning(peer);
+    for (int i = 0; i < 21; i++)
+        puts_records(peer, "work", 0, "v", 100);
+    puts_records(peer, "work", 1, "v", 10);
+    struct member ann = joins(&b, "ann", "work");
+    expect_str(gets(&ann, (struct ask){.partitions = 2, .records = 5000}),
+               MR_STR("0:0-1999*1 1:0-9*1"));
+    stops(&b);
+}
+
+static void sleeps(struct mr_job *job)
+{
+    (void)job;
+    usleep(50000);
+}
+
+/* The end of the read and the end of the patience come in one turn of the loop. */
+STORY("a fetch whose patience ends as the disk has been read is answered once")
+{
+    struct broker b;
+    struct mr_job slow[2] = {{.work = sleeps}, {.work = sleeps}};
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    has_topic(peer, "work", 1);
+    begins_at_the_beginning(peer);
+    puts_records(peer, "work", 0, "v", 10);
+    struct member ann = joins(&b, "ann", "work"), bob = joins(&b, "bob", "work");
+    expect_str(gets(&ann, (struct ask){.partitions = 1, .records = 100}), MR_STR("0:0-9*1"));
+    sends_fetch(&bob, (struct ask){.partitions = 1, .records = 100, .wait_ms = 1000});
+    expect(!has_answer(bob.peer, 5));
+    struct broker_log *log = broker_topics_partition(&b.server->topics, MR_STR("work"), 0)->log;
+    while (log->recent_count > 0)
+        broker_log_evict(log);
+    mr_disk_submit(b.disk, &slow[0]); /* the read waits behind them */
+    mr_disk_submit(b.disk, &slow[1]);
+    leaves(ann.peer);
+    usleep(200000);
+    mr_clock_pass(&b.clock, 1100000);
+    expect_str(hears_fetch(&bob, NULL), MR_STR("0:0-9*1"));
+    passes(&b, 2000);
+    stops(&b);
+}
