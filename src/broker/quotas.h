@@ -48,7 +48,7 @@ void broker_quotas_lay_out(struct broker_request *request, int16_t code);
 /* throttle.c. Each is called only when some row of `row_counts` says so. */
 /* Before an answer goes: counts it, writes its throttle time and holds the connection back. */
 void broker_throttle_answer(struct broker_request *request);
-/* A Fetch that would answer so many bytes: true when its client has to wait, and gets none. */
+/* A Fetch or ShareFetch that would answer so many bytes: true when its client has to wait, and gets none. */
 bool broker_throttle_fetch(struct broker_request *request, size_t bytes);
 /* The most bytes of one Fetch that can ever be within the quota. */
 size_t broker_throttle_fetch_bytes_max(const struct broker_request *request);

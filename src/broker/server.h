@@ -51,7 +51,8 @@ struct broker_request {
     int64_t spent_us;                                /* by its handler, when that is counted */
     int32_t throttle_ms;                             /* how long its client has to wait */
     bool answered, silent, held;
-    bool raw; /* a SASL token without a header: so is its answer */
+    bool time_counted; /* in a quota, before its answer was */
+    bool raw;          /* a SASL token without a header: so is its answer */
 };
 struct broker_server {
     struct mr_loop *loop;

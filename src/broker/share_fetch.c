@@ -627,6 +627,32 @@ static bool asks(const struct fetch *fetch)
            session->number == fetch->owner;
 }
 
+/* A client that has to wait gets no records: they come back, since their locks would end meanwhile. */
+static void fetch_throttle(struct fetch *fetch)
+{
+    struct broker_request *request = fetch->request;
+    size_t bytes = 0;
+
+    if (request->server->security.quotas.rows.count == 0)
+        return;
+    for (size_t i = 0; i < request->refs.count; i++)
+        bytes += request->refs.items[i].length;
+    if (!broker_throttle_fetch(request, bytes))
+        return;
+    for (size_t i = 0; i < fetch->part_count; i++) {
+        struct fetch_part *part = &fetch->parts[i];
+        if (part->ref_count == 0)
+            continue;
+        broker_share_partition_undo(part->partition, fetch->owner,
+                                    part->answer.acquired_records.items,
+                                    part->answer.acquired_records.count);
+        part->answer.acquired_records.count = 0;
+        part->ref_count = 0;
+        broker_share_partition_watch(part->partition);
+        broker_log_changed(part->log);
+    }
+}
+
 /* Partitions with records, errors or acknowledgements, by topic. */
 static void fetch_answer(struct fetch *fetch)
 {
@@ -637,6 +663,8 @@ static void fetch_answer(struct fetch *fetch)
 
     out->responses.items = mr_arena_array(&request->arena, struct kafka_share_fetch_response_topic,
                                           fetch->part_count);
+    fetch_free(fetch); /* before others hear of what comes back */
+    fetch_throttle(fetch);
     for (size_t i = 0; i < fetch->part_count; i++) {
         struct fetch_part *part = &fetch->parts[i];
         struct kafka_share_fetch_response_topic *topic =
@@ -654,7 +682,6 @@ static void fetch_answer(struct fetch *fetch)
         }
         topic->partitions.items[topic->partitions.count++] = part->answer;
     }
-    fetch_free(fetch);
     broker_server_answer(request);
 }
 
@@ -925,6 +952,18 @@ static int16_t fetch_check(const struct kafka_share_fetch_request *in)
                                                                     : KAFKA_ERROR_NONE;
 }
 
+/* By the member, the broker and a quota. */
+static size_t bytes_max(const struct broker_request *request)
+{
+    const struct kafka_share_fetch_request *in = request->in;
+    size_t most = ANSWER_BYTES_MAX, asked = in->max_bytes < 0 ? 0 : (size_t)in->max_bytes;
+
+    if (request->server->security.quotas.row_counts[BROKER_QUOTA_FETCH] > 0 &&
+        broker_throttle_fetch_bytes_max(request) < most)
+        most = broker_throttle_fetch_bytes_max(request);
+    return asked < most ? asked : most;
+}
+
 void broker_share_share_fetch(struct broker_request *request)
 {
     const struct kafka_share_fetch_request *in = request->in;
@@ -958,9 +997,7 @@ void broker_share_share_fetch(struct broker_request *request)
         .patience.run = patience_ends,
         .look.run = fetch_again,
         .records_left = in->max_records,
-        .bytes_left = in->max_bytes < 0                  ? 0
-                      : in->max_bytes > ANSWER_BYTES_MAX ? ANSWER_BYTES_MAX
-                                                         : (size_t)in->max_bytes,
+        .bytes_left = bytes_max(request),
         .expired = in->max_wait_ms <= 0,
     };
     fetch_prepare(fetch, session);

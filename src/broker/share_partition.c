@@ -352,6 +352,22 @@ int16_t broker_share_partition_acknowledge(struct broker_share_partition *partit
     return KAFKA_ERROR_NONE;
 }
 
+void broker_share_partition_undo(struct broker_share_partition *partition, uint64_t owner,
+                                 const struct kafka_share_acquired *acquired, int32_t count)
+{
+    for (int32_t n = 0; n < count; n++) {
+        size_t runs = 0;
+        size_t from = cut_out(partition, acquired[n].first_offset, acquired[n].last_offset, &runs);
+        for (size_t i = from; i < from + runs; i++) {
+            struct broker_share_run *run = &partition->items[i];
+            mr_assert(run->state == BROKER_SHARE_ACQUIRED && run->owner == owner);
+            run->deliveries--;
+            put(run, BROKER_SHARE_AVAILABLE);
+        }
+    }
+    tidy(partition);
+}
+
 bool broker_share_partition_release(struct broker_share_partition *partition, uint64_t owner,
                                     int16_t deliveries_max)
 {

@@ -97,6 +97,9 @@ int64_t broker_share_partition_acquire(struct broker_share_partition *partition,
 int16_t broker_share_partition_acknowledge(struct broker_share_partition *partition, uint64_t owner,
                                            const struct kafka_share_acknowledgement *batches,
                                            int32_t count, int16_t deliveries_max, int64_t lock_us);
+/* What was acquired just now does not go out: it is as if it had not been delivered. */
+void broker_share_partition_undo(struct broker_share_partition *partition, uint64_t owner,
+                                 const struct kafka_share_acquired *acquired, int32_t count);
 /* The owner is gone: what it has not been seen to handle comes back as if it had not been delivered.
  * Whether there was any. */
 bool broker_share_partition_release(struct broker_share_partition *partition, uint64_t owner,

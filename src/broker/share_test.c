@@ -491,3 +491,44 @@ STORY("a fetch whose patience ends as the disk has been read is answered once")
     passes(&b, 2000);
     stops(&b);
 }
+
+static void may_consume(struct peer *peer, double bytes_a_second)
+{
+    struct kafka_alter_client_quotas_part user = {.entity_type = MR_STR("user")};
+    struct kafka_alter_client_quotas_op rate = {.key = MR_STR("consumer_byte_rate"),
+                                                .value = bytes_a_second};
+    struct kafka_alter_client_quotas_entry entry = {.entity = {&user, 1}, .ops = {&rate, 1}};
+    struct kafka_alter_client_quotas_request request = {.entries = {&entry, 1}};
+    struct kafka_alter_client_quotas_response response;
+
+    calls(peer, alter_client_quotas, 1, &request, &response);
+    expect_int(response.entries.items[0].error_code, 0);
+}
+
+STORY("what a share group reads counts in a quota, and what is held back comes later as new")
+{
+    struct broker b;
+    char value[1000];
+    int32_t wait_ms;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    memset(value, 'v', sizeof(value));
+    value[sizeof(value) - 1] = '\0';
+    has_topic(peer, "work", 1);
+    begins_at_the_beginning(peer);
+    for (int i = 0; i < 3; i++)
+        puts_records(peer, "work", 0, value, 10);
+    may_consume(peer, 2500);
+    struct member ann = joins(&b, "ann", "work"), bob = joins(&b, "bob", "work");
+    struct ask ask = {.partitions = 1, .records = 10};
+    sends_fetch(&ann, ask);
+    expect_str(hears_fetch(&ann, &wait_ms), MR_STR("0:0-9*1"));
+    expect_int(wait_ms, 0);
+    expect_str(gets(&ann, ask), MR_STR("0:10-19*1"));
+    sends_fetch(&ann, ask);
+    expect_str(hears_fetch(&ann, &wait_ms), MR_STR(""));
+    expect(wait_ms > 0);
+    passes(&b, 12000);
+    expect_str(gets(&bob, ask), MR_STR("0:20-29*1"));
+    stops(&b);
+}

@@ -292,7 +292,7 @@ void broker_throttle_answer(struct broker_request *request)
         return;
     if (request->api->key == KAFKA_API_produce)
         count(request, BROKER_QUOTA_PRODUCE, (double)request->frame.length, LONG_WAIT_MS);
-    if (request->api->key != KAFKA_API_fetch && !unheard)
+    if (!request->time_counted && !unheard)
         count_time(request);
     if (request->throttle_ms == 0)
         return;
@@ -301,7 +301,7 @@ void broker_throttle_answer(struct broker_request *request)
         broker_server_hold_back(request->conn, request->throttle_ms);
 }
 
-/* ---- Fetch ---- */
+/* ---- Fetch, ShareFetch ---- */
 
 size_t broker_throttle_fetch_bytes_max(const struct broker_request *request)
 {
@@ -318,6 +318,7 @@ bool broker_throttle_fetch(struct broker_request *request, size_t bytes)
     bool first;
 
     count_time(request);
+    request->time_counted = true;
     claim = claim_find(request, BROKER_QUOTA_FETCH);
     if (claim.use == NULL)
         return request->throttle_ms > 0;

@@ -1,5 +1,7 @@
 """Share groups (KIP-932): members read partitions together; a record comes back until somebody is done with it.
 Told by librdkafka's share consumer."""
+import os
+import time
 import uuid
 
 import pytest
@@ -9,6 +11,7 @@ from confluent_kafka.admin import (AclBinding, AclOperation, AclPermissionType, 
 
 import story as stories
 from broker_stories import PEER, Broker, Log, tool
+from test_broker_quotas import Asks
 
 
 class Member:
@@ -208,6 +211,22 @@ def test_settings_of_a_group_are_checked_and_told(log, group):
     told = {name: row.value for name, row in log.admin.describe_configs([resource])[resource].result(10).items()}
     assert told["share.record.lock.duration.ms"] == "20000" and told["share.auto.offset.reset"] == "earliest"
     assert told["share.isolation.level"] == "read_uncommitted" and told["share.session.timeout.ms"] == "45000"
+
+
+def test_what_a_member_reads_counts_in_its_quota(log, group):
+    """15 MB at 1 MB a second: what is above ten seconds' worth is waited for."""
+    topic, name = log.topic(1), f"q-{uuid.uuid4().hex[:8]}"
+    for _ in range(25):
+        log.produces(topic, [os.urandom(300_000).hex() for _ in range(1)])
+    asks = Asks(log)
+    assert asks.alters(({"client-id": name}, {"consumer_byte_rate": 1_000_000})) == [(0, "")]
+    stories.wait_for(lambda: asks.describes(("client-id", 0, name)), 10)
+    ann = Member(log, group, topic, client_id=name, fetch_max_bytes="3000000")
+    began = time.monotonic()
+    assert len(ann.drains(25, 90)) == 25
+    assert time.monotonic() - began > 3
+    ann.leaves()
+    assert asks.alters(({"client-id": name}, {"consumer_byte_rate": None})) == [(0, "")]
 
 
 @pytest.mark.skipif(bool(PEER), reason="our own commands")
