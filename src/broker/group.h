@@ -73,7 +73,8 @@ struct broker_groups {
     struct mr_map by_id;
     struct mr_timer expiry;
     uint64_t member_number;
-    struct mr_map share_orphans; /* keys of states without a group, while loading */
+    struct mr_map share_orphans;               /* keys of states without a group, while loading */
+    size_t share_count, share_partition_count; /* of all share groups */
 };
 void broker_groups_init(struct broker_groups *groups, struct broker_server *server);
 /* Reads __consumer_offsets. Thread: disk; the groups are nobody else's yet. */

@@ -759,8 +759,8 @@ static void group_expire(struct broker_groups *groups, struct broker_group *grou
     int64_t minutes = broker_server_number(groups->server, BROKER_NODE_offsets_retention_minutes);
 
     if (!broker_group_is_empty(group) || group->txn_offsets > 0 || group->pending.count > 0 ||
-        group->share != NULL) /* where a share group stands is kept until it is deleted */
-        return;
+        (group->share != NULL && group->share->partitions.count > 0))
+        return; /* where a share group stands is kept until it is deleted */
     for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
         const struct broker_offset *offset = entry->value;
         if (offset->commit_ms > used_ms)

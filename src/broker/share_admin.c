@@ -254,6 +254,9 @@ static int16_t alter_one(struct broker_share_group *share, const struct broker_t
         return KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION;
     if (asked->start_offset < 0)
         return KAFKA_ERROR_INVALID_REQUEST;
+    if (broker_share_partition_find(share, &place) == NULL &&
+        share->group->groups->share_partition_count >= MR_LIMIT_BROKER_SHARE_PARTITIONS)
+        return KAFKA_ERROR_GROUP_MAX_SIZE_REACHED;
     partition = broker_share_partition_make(share, &place);
     broker_share_partition_begin(partition, asked->start_offset);
     partition->state_epoch = share->epoch;

@@ -101,6 +101,7 @@ struct broker_share_partition *broker_share_partition_make(struct broker_share_g
     partition->place = *place;
     partition->start = BROKER_SHARE_NOWHERE;
     partition->lock.run = lock_ends;
+    share->group->groups->share_partition_count++;
     mr_map_put(&share->partitions, place_key(place), partition);
     return partition;
 }
@@ -108,6 +109,7 @@ struct broker_share_partition *broker_share_partition_make(struct broker_share_g
 void broker_share_partition_free(struct broker_share_partition *partition)
 {
     mr_map_remove(&partition->group->partitions, place_key(&partition->place));
+    partition->group->group->groups->share_partition_count--;
     broker_share_partition_fini(partition);
     mr_free(partition);
 }
@@ -193,6 +195,7 @@ struct broker_share_group *broker_share_group_make(struct broker_group *group)
     if (group->share == NULL) {
         group->share = mr_new(struct broker_share_group);
         group->share->group = group;
+        group->groups->share_count++;
     }
     return group->share;
 }
@@ -203,6 +206,7 @@ void broker_share_group_free(struct broker_share_group *share)
 
     if (share == NULL)
         return;
+    share->group->groups->share_count--;
     for (size_t i = 0; (entry = mr_map_next(&share->members, &i)) != NULL;)
         broker_share_member_free(entry->value);
     for (size_t i = 0; (entry = mr_map_next(&share->partitions, &i)) != NULL;)
@@ -388,6 +392,13 @@ static void partitions_begin(struct broker_share_group *share, const struct want
             struct broker_share_partition *partition;
             if (broker_share_partition_find(share, &place) != NULL)
                 continue;
+            if (share->group->groups->share_partition_count >= MR_LIMIT_BROKER_SHARE_PARTITIONS) {
+                mr_log(MR_LOG_WARN, "broker",
+                       "share group %s: some partitions are not read: "
+                       "share groups stand in %lld already",
+                       share->group->id, (long long)MR_LIMIT_BROKER_SHARE_PARTITIONS);
+                goto out;
+            }
             partition = broker_share_partition_make(share, &place);
             partition->start = known ? 0 : BROKER_SHARE_NOWHERE;
             partition->state_epoch = share->epoch;
@@ -395,6 +406,7 @@ static void partitions_begin(struct broker_share_group *share, const struct want
             broker_share_save_partition(&journal, partition);
         }
     }
+out:
     if (broker_journal_append(&journal, -1, -1, &end) != MR_OK)
         mr_log(MR_LOG_WARN, "broker", "share group %s: its partitions are not saved: %s",
                share->group->id, mr_why());
@@ -542,6 +554,10 @@ static int16_t beat_group(struct broker_request *request, struct broker_share_gr
         *why = mr_arena_printf(&request->arena, "Group %.*s %s.", MR_STR_ARG(in->group_id),
                                group == NULL ? "not found" : "is not a share group");
         return KAFKA_ERROR_GROUP_ID_NOT_FOUND;
+    }
+    if (groups->share_count >= MR_LIMIT_BROKER_SHARE_GROUPS) {
+        *why = MR_STR("There are as many share groups as there may be.");
+        return KAFKA_ERROR_GROUP_MAX_SIZE_REACHED;
     }
     *out = broker_share_group_make(broker_group_make(groups, in->group_id));
     return KAFKA_ERROR_NONE;

@@ -532,3 +532,76 @@ STORY("what a share group reads counts in a quota, and what is held back comes l
     expect_str(gets(&bob, ask), MR_STR("0:20-29*1"));
     stops(&b);
 }
+
+STORY("share groups are no more than there may be, and one that stands nowhere is forgotten")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    struct broker_groups *groups = &b.server->groups;
+    size_t others = MR_LIMIT_BROKER_SHARE_GROUPS - 1;
+    has_topic(peer, "work", 2);
+    struct member ann = joins(&b, "ann", "no such topic");
+    expect_int((int64_t)groups->share_count, 1);
+    expect_int(beats(&ann, NULL, -1), 0);
+    passes(&b, 8LL * 24 * 3600 * 1000);
+    expect_int((int64_t)groups->share_count, 0);
+    groups->share_count += others + 1;
+    struct member bob = {.peer = peer, .id = "bob"};
+    expect_int(beats(&bob, "work", 0), KAFKA_ERROR_GROUP_MAX_SIZE_REACHED);
+    groups->share_count--;
+    groups->share_partition_count = MR_LIMIT_BROKER_SHARE_PARTITIONS - 1;
+    expect_int(beats(&bob, "work", 0), 0);
+    expect_int((int64_t)groups->share_partition_count, MR_LIMIT_BROKER_SHARE_PARTITIONS);
+    groups->share_count -= others;
+    groups->share_partition_count = 1;
+    expect_int(beats(&bob, NULL, -1), 0);
+    passes(&b, 8LL * 24 * 3600 * 1000);
+    expect_int((int64_t)groups->share_count, 1); /* it stands in one partition */
+    stops(&b);
+}
+
+/* Says something of offsets that it has; `renews`: as version 2 tells it. */
+static int16_t acknowledges(struct member *member, int64_t first, int64_t last, char verdict,
+                            bool renews)
+{
+    int8_t type = (int8_t)(verdict - '0');
+    struct kafka_share_acknowledgement batch = {first, last, {&type, 1}};
+    struct kafka_share_request_partition row = {0, {&batch, 1}};
+    struct kafka_share_request_topic topic = {member->topic, {&row, 1}};
+    struct kafka_share_acknowledge_request request = {
+        .group_id = MR_STR("jobs"),
+        .member_id = mr_str_from(member->id),
+        .share_session_epoch = member->session_epoch++,
+        .is_renew_ack = renews,
+        .topics = {&topic, 1}};
+    struct kafka_share_acknowledge_response response;
+
+    calls(member->peer, share_acknowledge, 2, &request, &response);
+    expect_int(response.error_code, 0);
+    expect_int(response.acquisition_lock_timeout_ms, 30000);
+    return response.responses.items[0].partitions.items[0].error_code;
+}
+
+STORY("a member that is strict gets as many records as it asked for, and renews what takes it long")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    has_topic(peer, "work", 1);
+    begins_at_the_beginning(peer);
+    puts_records(peer, "work", 0, "v", 10);
+    struct member ann = joins(&b, "ann", "work"), bob = joins(&b, "bob", "work");
+    struct ask four = {.partitions = 1, .records = 4, .strict = true};
+    expect_str(gets(&ann, four), MR_STR("0:0-3*1"));
+    expect_str(gets(&bob, (struct ask){.partitions = 1, .records = 3}), MR_STR("0:4-9*1"));
+    passes(&b, 20000);
+    expect_int(acknowledges(&ann, 0, 1, '4', false), KAFKA_ERROR_INVALID_REQUEST);
+    expect_int(acknowledges(&ann, 0, 1, '4', true), 0);
+    expect_int(acknowledges(&ann, 4, 4, '4', true), KAFKA_ERROR_INVALID_RECORD_STATE);
+    passes(&b, 20000);
+    expect_str(gets(&bob, four), MR_STR("0:2-5*2")); /* the lock of 0 and 1 was renewed */
+    expect_int(acknowledges(&ann, 0, 1, '1', false), 0);
+    expect_int(acknowledges(&ann, 2, 2, '4', true), KAFKA_ERROR_INVALID_RECORD_STATE);
+    stops(&b);
+}
