@@ -65,13 +65,15 @@ mr_err broker_copy_run(struct broker_copy *copy, int64_t from, int64_t to, uint3
             err = mr_fail(err, "%s: %s", copy->path_out, mr_why());
         from += (int64_t)bytes;
         tell(copy, (int64_t)bytes);
+        if (err == MR_OK && copy->source != NULL)
+            err = broker_source_goes_on(copy->source);
     }
     mr_free(buffer);
     return err;
 }
 
-/* Whether the first `bytes` of both are the same, `a` beginning at an offset. */
-static mr_err same_bytes(int a, int64_t offset, int b, int64_t bytes, bool *same)
+/* Whether the first `bytes` of what is copied and of `b` are the same. */
+static mr_err same_bytes(const struct broker_copy *copy, int b, int64_t bytes, bool *same)
 {
     uint8_t *left = mr_alloc(COPY_BYTES), *right = mr_alloc(COPY_BYTES);
     mr_err err = MR_OK;
@@ -79,18 +81,21 @@ static mr_err same_bytes(int a, int64_t offset, int b, int64_t bytes, bool *same
     *same = true;
     for (int64_t at = 0; at < bytes && *same && err == MR_OK;) {
         size_t part = bytes - at < COPY_BYTES ? (size_t)(bytes - at) : COPY_BYTES;
-        err = mr_read_all(a, left, part, offset + at);
+        err = mr_read_all(copy->in, left, part, copy->offset + at);
         if (err == MR_OK)
             err = mr_read_all(b, right, part, at);
+        if (err == MR_CORRUPT) { /* one of them is shorter */
+            *same = false;
+            err = MR_OK;
+            break;
+        }
         *same = err == MR_OK && memcmp(left, right, part) == 0;
         at += (int64_t)part;
+        if (err == MR_OK)
+            err = broker_source_goes_on(copy->source);
     }
     mr_free(left);
     mr_free(right);
-    if (err == MR_CORRUPT) { /* one of them is shorter */
-        *same = false;
-        err = MR_OK;
-    }
     return err;
 }
 
@@ -196,7 +201,7 @@ static int64_t changed_ns(const struct stat *status)
 }
 
 /* Whether what the last backup has of it is still its beginning, and may be made longer. */
-static mr_err is_same(const struct backup *backup, const struct broker_source_file *file, int in,
+static mr_err is_same(const struct backup *backup, const struct broker_source_file *file,
                       const struct stat *status, const struct broker_manifest_file *last, int kept,
                       bool *same)
 {
@@ -214,7 +219,7 @@ static mr_err is_same(const struct backup *backup, const struct broker_source_fi
     *same = (file->serial != 0 && file->serial == last->serial &&
              backup->source.run == backup->last.run) ||
             (inode && !grown && changed_ns(status) == last->changed_ns);
-    return *same ? MR_OK : same_bytes(in, file->offset, kept, last->bytes, same);
+    return *same ? MR_OK : same_bytes(&backup->copy, kept, last->bytes, same);
 }
 
 /* What was added since goes behind what is there. */
@@ -264,16 +269,6 @@ static mr_err file_copy(struct backup *backup, const struct broker_source_file *
     return err;
 }
 
-static mr_err file_open(const struct backup *backup, const struct broker_source_file *file, int *fd)
-{
-    *fd = open(file->from, O_RDONLY | O_CLOEXEC);
-    if (*fd >= 0)
-        return MR_OK;
-    if (errno == ENOENT && backup->source.run != 0)
-        return mr_fail(MR_CLOSED, "the log was stopped while it was copied; begin again");
-    return mr_fail(mr_err_from_errno(errno), "%s: %s", file->from, strerror(errno));
-}
-
 static mr_err file_backup(struct backup *backup, const struct broker_source_file *file)
 {
     const struct broker_manifest_file *last = broker_manifest_find(&backup->last, file->path);
@@ -284,7 +279,7 @@ static mr_err file_backup(struct backup *backup, const struct broker_source_file
     mr_err err;
 
     *entry = (struct broker_manifest_file){.path = file->path};
-    err = file_open(backup, file, &backup->copy.in);
+    err = broker_source_file(&backup->source, file, &backup->copy.in);
     if (err != MR_OK)
         return err;
     backup->copy.path = file->from;
@@ -295,7 +290,7 @@ static mr_err file_backup(struct backup *backup, const struct broker_source_file
     }
     if (last != NULL) {
         kept = open(file_path(backup, last->number), O_RDWR | O_CLOEXEC);
-        err = is_same(backup, file, backup->copy.in, &status, last, kept, &same);
+        err = is_same(backup, file, &status, last, kept, &same);
     }
     if (err == MR_OK && same) {
         *entry = *last;
@@ -377,6 +372,7 @@ mr_err broker_backup(mr_str folder, bool running, mr_str into, struct broker_pro
     mr_err err;
 
     *out = (struct broker_backup){0};
+    backup.copy.source = &backup.source;
     mr_arena_init(&backup.arena);
     backup.into = mr_arena_cstr(&backup.arena, into);
     err = backup_run(&backup, folder, running);

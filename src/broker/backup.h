@@ -58,11 +58,19 @@ struct broker_source {
     MR_ARRAY(struct broker_source_file) files;
     struct mr_loop *loop; /* while the broker keeps the moment for us */
     struct net_conn *conn;
+    struct mr_buf said; /* the broker's last line, */
+    bool heard;         /* which nobody has looked at yet */
+    int64_t told_us;    /* when it was told last that we go on */
 };
 /* `running`: the broker of this folder is asked for a moment, and keeps it until _close. Else nobody may use the
  * folder meanwhile. Errors: MR_NOT_FOUND (no log), MR_UNREACHABLE, MR_CONFLICT (it refuses), MR_IO, ... */
 mr_err broker_source_open(mr_str folder, bool running, struct broker_source *out);
 void broker_source_close(struct broker_source *source);
+/* To be called again and again while copying: tells the broker that it goes on.
+ * Errors: MR_CONFLICT (the broker has given the moment up, and says why), MR_CLOSED (it was stopped). */
+mr_err broker_source_goes_on(struct broker_source *source);
+mr_err broker_source_file(struct broker_source *source, const struct broker_source_file *file,
+                          int *fd);
 
 /* ---- bytes ---- */
 struct broker_copy {
@@ -71,6 +79,7 @@ struct broker_copy {
     int64_t offset;                   /* of the first byte in `in` */
     bool streams;                     /* `out` takes them one after the other, and has no places */
     struct broker_progress *progress; /* may be NULL */
+    struct broker_source *source;     /* that is to know it goes on; may be NULL */
     int64_t done, all;
 };
 /* Reads the bytes [from, to), writes them at the same place, and takes *checksum further over them.

@@ -245,6 +245,65 @@ STORY("a disk that is full gives no snapshot, and no snapshot keeps it full")
     stops(&b);
 }
 
+STORY("a moment is kept for a reader who goes on, and given up when the disk has no room for what "
+      "it keeps")
+{
+    struct broker b;
+    struct broker_log *log;
+    struct broker_storage *storage;
+    given_topic(t, &b, "orders");
+    log = log_of(&b, "orders");
+    storage = &b.server->storage;
+    appends(&b, "orders", 3);
+    broker_upkeep_roll(log);
+    appends(&b, "orders", 3);
+    broker_checkpoint_begin(log);
+    is_written(&b, log);
+    int fd = asks_for_snapshot(&b);
+    expect_str(answer_of(&b, fd), MR_STR("ready"));
+    log->failed = MR_FULL;
+    passes(&b, 5000); /* the moment keeps nothing that would be gone without it */
+    expect(exists(&b, "snapshot/list"));
+    log->failed = MR_OK;
+    broker_upkeep_cut(log, 3);
+    is_written(&b, log);
+    passes(&b, 5000);
+    expect(exists(&b, "snapshot/list"));
+    log->failed = MR_FULL;
+    passes(&b, 1500);
+    expect(mr_str_starts(answer_of(&b, fd), MR_STR("error the disk is short of room")));
+    expect_over(&b);
+    log->failed = MR_OK;
+    close(fd);
+    fd = asks_for_snapshot(&b);
+    expect_str(answer_of(&b, fd), MR_STR("ready"));
+    expect_int(storage->removed, 1);
+    close(fd);
+    expect_over(&b);
+    stops(&b);
+}
+
+STORY("a reader of whom nothing is heard for ten minutes does not keep the moment")
+{
+    struct broker b;
+    given_topic(t, &b, "orders");
+    int fd = asks_for_snapshot(&b);
+    expect_str(answer_of(&b, fd), MR_STR("ready"));
+    for (int i = 0; i < 3; i++) {
+        passes(&b, 590000);
+        expect(write(fd, "on\n", 3) == 3);
+        turns(&b, 3);
+        expect(exists(&b, "snapshot/list"));
+    }
+    passes(&b, 599000);
+    expect(exists(&b, "snapshot/list"));
+    passes(&b, 3000);
+    expect_str(answer_of(&b, fd), MR_STR("error nothing was heard of the backup for ten minutes"));
+    expect_over(&b);
+    close(fd);
+    stops(&b);
+}
+
 STORY("whoever goes, at whatever moment, leaves nothing behind, and the next is served")
 {
     struct broker b;

@@ -8,7 +8,10 @@
  * record that was acknowledged is in it, and a transaction is decided in all partitions or in none. Segments only
  * grow, and are replaced as a whole; so a second name for each file, made while none may be removed, and its length
  * at the cut are that moment for as long as anybody likes to read it, whatever becomes of the log. Nobody waits for a
- * snapshot: appends and reads go on, and only removals are put off, for as long as the names take. */
+ * snapshot: appends and reads go on, and only removals are put off, for as long as the names take.
+ *
+ * What is removed while a moment is READY keeps its room on the disk, by its second name. So a moment whose reader has
+ * stopped, and any moment once there is no room for what clients send, is given up, and its reader is told. */
 #include "broker/snapshot.h"
 #include "broker/server.h"
 
@@ -22,7 +25,9 @@
 enum {
     LINE_BYTES_MAX = 64,
     LOOK_US = 20 * 1000,
+    WATCH_US = 1000 * 1000,
     PATIENCE_US = 2 * 1000 * 1000, /* for the end of the one before */
+    SILENCE_US = 600 * 1000 * 1000,
 };
 
 enum state { STATE_HOLD, STATE_WRITE, STATE_LINK, STATE_READY, STATE_REMOVE };
@@ -44,6 +49,8 @@ struct broker_snapshot {
     enum state state;
     struct mr_task held;
     struct mr_timer look;
+    int64_t heard_us;      /* the reader's last word */
+    int64_t removed;       /* from the storage, before the moment was READY */
     struct mr_arena arena; /* of the pieces */
     MR_ARRAY(struct piece) pieces;
     struct mr_buf printed;
@@ -140,7 +147,8 @@ static void snapshot_fail(struct broker_snapshot *snapshot, const char *why)
     snapshot->conn = NULL;
     if (conn != NULL) {
         net_context_set(conn, NULL);
-        mr_log(MR_LOG_WARN, "broker", "no snapshot: %s", why);
+        mr_log(MR_LOG_WARN, "broker", "%s: %s",
+               snapshot->state == STATE_READY ? "the snapshot is given up" : "no snapshot", why);
         answer_error(conn, why);
     }
     mr_timer_stop(&snapshot->look);
@@ -234,11 +242,35 @@ static void link_work(struct mr_job *job)
         snprintf(snapshot->why, sizeof(snapshot->why), "%s", mr_why());
 }
 
+/* Whether clients' records find no room any more. */
+static bool is_short_of_room(const struct broker_storage *storage)
+{
+    for (size_t i = 0; i < storage->logs.count; i++)
+        if (storage->logs.items[i]->failed == MR_FULL)
+            return true;
+    return storage->low_space;
+}
+
+static void watch(struct mr_timer *timer)
+{
+    struct broker_snapshot *snapshot = mr_container(timer, struct broker_snapshot, look);
+    const struct broker_server *server = snapshot->owner->server;
+
+    if (server->storage.removed > snapshot->removed && is_short_of_room(&server->storage))
+        snapshot_fail(snapshot, "the disk is short of room, and the backup would keep what was "
+                                "removed since it began");
+    else if (mr_loop_now_us(server->loop) - snapshot->heard_us > SILENCE_US)
+        snapshot_fail(snapshot, "nothing was heard of the backup for ten minutes");
+    else
+        mr_timer_start(server->loop, timer, WATCH_US);
+}
+
 static void link_done(struct mr_job *job)
 {
     struct broker_snapshot *snapshot = mr_container(job, struct broker_snapshot, job);
     struct broker_storage *storage = &snapshot->owner->server->storage;
 
+    snapshot->removed = storage->removed;
     if (storage->held)
         broker_storage_release(storage);
     snapshot->state = STATE_READY;
@@ -248,6 +280,9 @@ static void link_done(struct mr_job *job)
     }
     mr_log(MR_LOG_INFO, "broker", "a snapshot of %zu files is there to be copied",
            snapshot->pieces.count);
+    snapshot->heard_us = mr_loop_now_us(storage->loop);
+    snapshot->look.run = watch;
+    mr_timer_start(storage->loop, &snapshot->look, WATCH_US);
     net_send(snapshot->conn, "ready\n", 6);
 }
 
@@ -476,6 +511,12 @@ static mr_err caller_message(struct net_conn *conn, struct mr_bytes *owner, mr_s
     struct broker_snapshots *snapshots = net_context(conn);
 
     (void)owner;
+    if (snapshots != NULL && snapshots->current != NULL && snapshots->current->conn == conn &&
+        snapshots->current->state == STATE_READY &&
+        mr_str_equal(mr_str_trim(frame), MR_STR("on"))) {
+        snapshots->current->heard_us = mr_loop_now_us(snapshots->server->loop);
+        return MR_OK;
+    }
     if (snapshots == NULL || snapshots->next == conn ||
         (snapshots->current != NULL && snapshots->current->conn == conn))
         return mr_fail(MR_INVALID, "a connection asks for one snapshot");

@@ -2,6 +2,11 @@
  * socket in the broker's folder, and kept until that connection ends:
  *
  *   "snapshot 1"  ->  "ready", or "error" and a sentence
+ *   "on"              while copying goes on
+ *                 ->  "error" and a sentence: the moment is given up
+ *
+ * It is given up when the disk is short of room and the moment keeps what was removed since it began, and when nothing
+ * was heard for ten minutes.
  *
  * The folder `snapshot` beside it then has numbered files (second names of segments and indexes), the file `printed`
  * (all that was printed: catalog, checkpoints ...), and the file `list` that tells what they are.  Thread: the loop's. */

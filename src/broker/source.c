@@ -5,11 +5,16 @@
 #include "broker/topics.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE_BYTES_MAX = 4096, LIST_BYTES_MAX = 512 << 20 };
+enum {
+    LINE_BYTES_MAX = 4096,
+    LIST_BYTES_MAX = 512 << 20,
+    TELL_US = 1000 * 1000,
+};
 
 static struct broker_source_file *file_add(struct broker_source *source, mr_str path,
                                            const char *from)
@@ -21,13 +26,6 @@ static struct broker_source_file *file_add(struct broker_source *source, mr_str 
 }
 
 /* ---- of a broker that runs ---- */
-
-struct asking {
-    struct broker_source *source;
-    struct mr_buf answer; /* a line */
-    mr_err err;
-    bool answered;
-};
 
 static void asking_opened(struct net_conn *conn)
 {
@@ -47,60 +45,108 @@ static mr_err asking_frame(struct net_conn *conn, mr_str seen, size_t *total)
 
 static mr_err asking_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
 {
-    struct asking *asking = net_context(conn);
+    struct broker_source *source = net_context(conn);
 
     (void)owner;
-    if (asking == NULL || asking->answered)
+    if (source == NULL || source->heard)
         return mr_fail(MR_CORRUPT, "the log answers twice");
-    mr_buf_str(&asking->answer, mr_str_trim(frame));
-    asking->answered = true;
-    mr_loop_stop(asking->source->loop);
+    mr_buf_clear(&source->said);
+    mr_buf_str(&source->said, mr_str_trim(frame));
+    source->heard = true;
+    mr_loop_stop(source->loop);
     return MR_OK;
 }
 
 static void asking_closed(struct net_conn *conn, mr_err why)
 {
-    struct asking *asking = net_context(conn);
+    struct broker_source *source = net_context(conn);
 
     (void)why;
-    if (asking == NULL)
+    if (source == NULL)
         return; /* given up by broker_source_close() */
-    asking->source->conn = NULL;
-    mr_loop_stop(asking->source->loop);
+    source->conn = NULL;
+    mr_loop_stop(source->loop);
 }
 
 static const struct net_handler handler = {asking_opened, asking_frame, asking_message, net_nothing,
                                            asking_closed};
 
+/* What the broker said, when it is an error. */
+static mr_err said(const struct broker_source *source)
+{
+    mr_str answer = mr_buf_as_str(&source->said);
+
+    if (mr_str_starts(answer, MR_STR("error ")))
+        return mr_fail(MR_CONFLICT, "the log says: %.*s",
+                       MR_STR_ARG(mr_str_slice(answer, 6, answer.length)));
+    if (!mr_str_equal(answer, MR_STR("ready")))
+        return mr_fail(MR_CORRUPT, "expected \"ready\" of the log, found \"%.*s\"",
+                       MR_STR_ARG(answer));
+    return MR_OK;
+}
+
 /* Blocks until the broker has answered; it keeps the moment as long as it sees us connected. */
 static mr_err ask(struct broker_source *source, const char *folder)
 {
-    struct asking asking = {.source = source};
-    mr_str answer;
     mr_err err;
 
     source->loop = mr_loop_new("backup", NULL);
-    err = net_connect_local(source->loop, folder, BROKER_SNAPSHOT_SOCKET, &handler, &asking,
+    err = net_connect_local(source->loop, folder, BROKER_SNAPSHOT_SOCKET, &handler, source,
                             &source->conn);
     if (err != MR_OK)
         return err;
     mr_loop_run(source->loop);
-    if (source->conn != NULL)
-        net_context_set(source->conn, NULL);
-    answer = mr_buf_as_str(&asking.answer);
-    if (!asking.answered)
-        err = mr_fail(MR_UNREACHABLE,
-                      "%s/" BROKER_SNAPSHOT_SOCKET ": no log answers there, though a millrace uses "
-                      "its folder",
-                      folder);
-    else if (mr_str_starts(answer, MR_STR("error ")))
-        err = mr_fail(MR_CONFLICT, "the log says: %.*s",
-                      MR_STR_ARG(mr_str_slice(answer, 6, answer.length)));
-    else if (!mr_str_equal(answer, MR_STR("ready")))
-        err = mr_fail(MR_CORRUPT, "expected \"ready\" of the log, found \"%.*s\"",
-                      MR_STR_ARG(answer));
-    mr_buf_fini(&asking.answer);
-    return err;
+    if (!source->heard)
+        return mr_fail(MR_UNREACHABLE,
+                       "%s/" BROKER_SNAPSHOT_SOCKET
+                       ": no log answers there, though a millrace uses its folder",
+                       folder);
+    source->heard = false;
+    return said(source);
+}
+
+/* What has become of the broker, or MR_OK. */
+static mr_err look(struct broker_source *source)
+{
+    mr_loop_turn(source->loop, 0);
+    if (source->heard)
+        return said(source);
+    return source->conn != NULL
+               ? MR_OK
+               : mr_fail(MR_CLOSED, "the log was stopped while it was copied; begin again");
+}
+
+mr_err broker_source_goes_on(struct broker_source *source)
+{
+    int64_t now_us;
+    mr_err err;
+
+    if (source->loop == NULL)
+        return MR_OK;
+    now_us = mr_loop_now_us(source->loop);
+    if (now_us - source->told_us < TELL_US)
+        return MR_OK;
+    source->told_us = now_us;
+    err = look(source);
+    if (err != MR_OK)
+        return err;
+    net_send(source->conn, "on\n", 3);
+    return look(source);
+}
+
+mr_err broker_source_file(struct broker_source *source, const struct broker_source_file *file,
+                          int *fd)
+{
+    int error;
+    mr_err err;
+
+    *fd = open(file->from, O_RDONLY | O_CLOEXEC);
+    if (*fd >= 0)
+        return MR_OK;
+    error = errno;
+    err = source->loop != NULL ? look(source) : MR_OK; /* it has a better word for it */
+    return err != MR_OK ? err
+                        : mr_fail(mr_err_from_errno(error), "%s: %s", file->from, strerror(error));
 }
 
 static bool list_row(struct broker_source *source, const char *moment, mr_str line)
@@ -261,11 +307,14 @@ void broker_source_close(struct broker_source *source)
 {
     char *why = mr_copy_cstr(mr_str_from(mr_why())); /* of what went wrong before */
 
-    if (source->conn != NULL)
+    if (source->conn != NULL) {
+        net_context_set(source->conn, NULL);
         net_abort(source->conn);
+    }
     for (int i = 0; source->loop != NULL && i < 3; i++)
         mr_loop_turn(source->loop, 0);
     mr_loop_free(source->loop);
+    mr_buf_fini(&source->said);
     mr_array_fini(&source->files);
     mr_arena_fini(&source->arena);
     *source = (struct broker_source){0};

@@ -160,6 +160,7 @@ void broker_storage_removed(struct broker_storage *storage)
 {
     mr_assert(storage->removals > 0);
     storage->removals--;
+    storage->removed++;
     hold_step(storage);
 }
 

@@ -23,8 +23,9 @@ struct broker_storage {
     int64_t retained_us, space_us, appended_us;
     bool space_checking, settled; /* settled: nothing is held for the next append */
     int compactions;
-    bool held;    /* nothing is removed meanwhile */
-    int removals; /* under way */
+    bool held;       /* nothing is removed meanwhile */
+    int removals;    /* under way */
+    int64_t removed; /* so many are through */
     MR_ARRAY(struct mr_job *) removals_held;
     struct mr_task *held_task; /* waits for those under way */
     struct mr_counter *log_bytes, *bytes_in, *bytes_out, *records_in, *errors, *connections;

@@ -2,10 +2,7 @@
  * of the format is enough. The manifest comes last: it has the checksums of what went before. */
 #include "broker/backup.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { TAR_BLOCK = 512, TAR_MODE = 0600 };
@@ -58,9 +55,9 @@ static mr_err put_file(struct tar *tar, const struct broker_source_file *file,
 
     tar->copy->path = file->from;
     tar->copy->offset = file->offset;
-    tar->copy->in = open(file->from, O_RDONLY | O_CLOEXEC);
-    if (tar->copy->in < 0)
-        return mr_fail(mr_err_from_errno(errno), "%s: %s", file->from, strerror(errno));
+    err = broker_source_file(tar->copy->source, file, &tar->copy->in);
+    if (err != MR_OK)
+        return err;
     snprintf(name, sizeof(name), "files/%lld", (long long)entry->number);
     err = put_header(tar, name, file->bytes, made_s);
     if (err == MR_OK)
@@ -103,6 +100,7 @@ mr_err broker_backup_stream(mr_str folder, bool running, int fd, struct broker_p
     *out = (struct broker_backup){0};
     if (err != MR_OK)
         return err;
+    copy.source = &source;
     mr_clock_init(&clock);
     manifest.cluster = source.cluster;
     manifest.made_ms = out->made_ms = mr_clock_wall_us(&clock) / 1000;

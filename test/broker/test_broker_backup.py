@@ -3,6 +3,7 @@ clients had been told before that moment."""
 import random
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -466,6 +467,39 @@ def test_a_backup_on_a_full_disk_leaves_the_one_before(broker, tmp_path, small_d
         assert len(records(log, name)) == 10000
     finally:
         log.end()
+
+
+def test_a_backup_that_has_stopped_keeps_no_room_that_the_log_needs(tmp_path, small_disk):
+    broker = Broker(tmp_path, small_disk / "data").start()
+    stopped = None
+    try:
+        gone, kept = broker.topic(segment_bytes=1 << 20), broker.topic()
+        fill_segments(broker, gone, 40000)
+        broker.produces(kept, ["one"])
+
+        def free():
+            return shutil.disk_usage(small_disk).free
+        stopped = subprocess.Popen([stories.BINARY, "backup", "broker", "-", "--data", str(broker.data)],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert len(stopped.stdout.read(1000)) == 1000
+        stopped.send_signal(signal.SIGSTOP)
+        broker.admin.delete_topics([gone])[gone].result(20)
+        stories.wait_for(lambda: not list((broker.data / "broker" / "topics").glob(f"{gone}-0/*.log")), 10, 0.1)
+        assert free() < 70 << 20                                # they have a second name
+        with open(small_disk / "ballast", "wb") as ballast:
+            ballast.write(bytes(free() - (3 << 20)))
+        stories.wait_for(lambda: free() > 30 << 20, 30, 0.1)
+        stories.wait_for(lambda: "records are taken again" in broker.says, 30, 0.1)
+        broker.produces(kept, ["two"])
+        stopped.send_signal(signal.SIGCONT)
+        told = stopped.communicate(timeout=30)[1].decode()
+        assert stopped.returncode == 1 and "the log says: the disk is short of room" in told
+        assert "is short of room" in broker.says
+        backs_up(broker, tmp_path / "backup")
+    finally:
+        if stopped is not None and stopped.poll() is None:
+            stopped.kill()
+        broker.end()
 
 
 def test_what_is_no_backup_is_never_written_over(broker, tmp_path):
