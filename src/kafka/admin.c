@@ -27,6 +27,8 @@ struct kafka_op {
         kafka_offsets *offsets;
     } done;
     mr_str name; /* topic or group */
+    mr_str member_id;
+    int32_t generation;
     const struct kafka_new_topic *new_topics;
     struct kafka_offset *offsets;
     size_t count, left;
@@ -690,7 +692,8 @@ static void group_commit_fill(void *context, int16_t version, struct mr_arena *a
     struct kafka_offset_commit_request *commit = request;
     (void)version;
     commit->group_id = op->name;
-    commit->generation_id_or_member_epoch = -1;
+    commit->generation_id_or_member_epoch = op->generation;
+    commit->member_id = op->member_id;
     commit->retention_time_ms = -1;
     commit->topics.items = mr_arena_array(arena, struct kafka_offset_commit_request_topic,
                                           op->count);
@@ -738,7 +741,16 @@ void kafka_group_commit(struct kafka_client *client, mr_str group,
                         const struct kafka_offset *offsets, size_t count, kafka_done *done,
                         void *context)
 {
+    kafka_group_commit_of(client, group, MR_STR(""), -1, offsets, count, done, context);
+}
+
+void kafka_group_commit_of(struct kafka_client *client, mr_str group, mr_str member_id,
+                           int32_t generation, const struct kafka_offset *offsets, size_t count,
+                           kafka_done *done, void *context)
+{
     struct kafka_op *op = op_new(client, group, context);
+    op->member_id = mr_arena_str(&op->arena, member_id);
+    op->generation = generation;
     op->done.plain = done;
     offsets_copy(op, offsets, count);
     op_call(op, (struct kafka_target){KAFKA_TARGET_GROUP, op->name, 0}, KAFKA_API_offset_commit,

@@ -134,6 +134,10 @@ void kafka_client_unlisten(struct kafka_client *client, struct kafka_listener *l
 /* The cluster's nodes and controller are asked for, too. */
 void kafka_client_refresh_cluster(struct kafka_client *client);
 void kafka_client_tell(struct kafka_client *client, mr_err err); /* all listeners */
+/* admin.c: a member's commit; an empty id and generation -1: of a group without members. */
+void kafka_group_commit_of(struct kafka_client *client, mr_str group, mr_str member_id,
+                           int32_t generation, const struct kafka_offset *offsets, size_t count,
+                           kafka_done *done, void *context);
 /* admin.c, read_all.c: end what waits by itself with MR_CANCELLED, told later. */
 void kafka_admin_cancel_waiting(struct kafka_client *client);
 void kafka_read_cancel_all(struct kafka_client *client);

@@ -1,5 +1,5 @@
 /* kafka/kafka.h: our client of a Kafka log: metadata, admin, producers (plain, idempotent and
- * transactional), fetchers by hand, offsets of groups. The tables of the protocol come along.
+ * transactional), fetchers by hand, members of groups and their offsets. The tables of the protocol come along.
  *
  * Everything belongs to one loop and is called on its thread; nothing blocks. An answer is a call
  * of the given function with the given context, once, never from inside the call that asked for
@@ -8,7 +8,7 @@
  * loading, a leader that moved) is retried with back-off until the time-out (30 s unless an option
  * says otherwise).
  *
- * Close in this order: fetchers and producers, then the client. Closing ends what is pending with
+ * Close in this order: fetchers, members and producers, then the client. Closing ends what is pending with
  * MR_CANCELLED, told later on the loop; a fetcher or producer tells nothing more after its close.
  */
 #ifndef KAFKA_KAFKA_H
@@ -21,6 +21,7 @@
 struct kafka_client;
 struct kafka_producer;
 struct kafka_fetcher;
+struct kafka_member;
 
 typedef void kafka_done(void *context, mr_err err);
 
@@ -133,6 +134,32 @@ void kafka_group_offsets(struct kafka_client *client, mr_str group,
 void kafka_group_commit(struct kafka_client *client, mr_str group,
                         const struct kafka_offset *offsets, size_t count, kafka_done *done,
                         void *context);
+/* ---- member: of a consumer group, for one topic; the classic protocol, strategy `range` ----
+ *
+ *    joining --assigned--> holding --revoked--> (its owner commits) --kafka_member_rejoin()--> joining
+ *
+ * It says by itself that it is alive. Trouble with the way to the coordinator passes, once it has held something. */
+struct kafka_member_options {
+    mr_str group, topic;  /* copied */
+    int32_t session_ms;   /* 0: 45000: silence after which the group goes on without it */
+    int32_t rebalance_ms; /* 0: 60000: how long its owner may take to commit and rejoin */
+    /* These are its own now, until `revoked`; perhaps none. */
+    void (*assigned)(void *context, const int32_t *partitions, size_t count);
+    /* The group shares anew, or has gone on without this member (then a commit is refused). */
+    void (*revoked)(void *context);
+    /* The group does not take it, or the coordinator cannot be reached; only a close is left. */
+    void (*failed)(void *context, mr_err err);
+    void *context;
+};
+mr_err kafka_member_open(struct kafka_client *client, const struct kafka_member_options *options,
+                         struct kafka_member **out);
+void kafka_member_rejoin(struct kafka_member *member); /* after `revoked` */
+/* Offsets of what it holds. Errors: MR_AGAIN, MR_CONFLICT, MR_NOT_FOUND (it is another's by now). */
+void kafka_member_commit(struct kafka_member *member, const struct kafka_offset *offsets,
+                         size_t count, kafka_done *done, void *context);
+/* Others get what it held at once, not after its session. Then only a close is left. */
+void kafka_member_leave(struct kafka_member *member, kafka_done *done, void *context);
+void kafka_member_close(struct kafka_member *member); /* accepts NULL */
 
 /* ---- producer: acks=all, idempotent; transactional when it has an id ----
  *

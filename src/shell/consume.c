@@ -1,5 +1,6 @@
-/* shell/consume.c: `millrace consume`: records as lines. Partitions are read by hand; with --group reading begins
- * at the group's offsets, and what was printed is committed at the end, if nobody is in the group. */
+/* shell/consume.c: `millrace consume`: records as lines. With --group it is a member of the group: it reads what
+ * the group assigns to it, from the group's offsets on, and commits what it has printed: every few seconds, before
+ * the group shares anew, and at the end. With --partition besides, it reads that one by hand. */
 #include "avro/avro.h"
 #include "schemas/schemas.h"
 #include "shell/room.h"
@@ -12,9 +13,31 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+enum { COMMIT_US = 5000000 };
+
+/* What the fetcher told waits here: asking turns the loop, which may tell more. */
+struct told {
+    struct kafka_fetched *fetched;
+    struct told *next;
+};
+struct queue {
+    struct told *first, **last;
+};
+
 struct consuming {
     struct shell *shell;
     struct kafka_fetcher *fetcher;
+    struct queue queue;
+    struct kafka_member *member; /* NULL: partitions by hand */
+    int32_t *assigned;           /* what the group has told, until it is taken */
+    size_t assigned_count;
+    bool assigned_news, revoked; /* told, not done yet: in this order at most once each */
+    bool commit_due;
+    struct mr_timer commits;
+    int64_t uncommitted; /* records since the last commit */
+    int64_t start;       /* for a partition without an offset */
+    bool said;           /* by --offset, which counts more than the group's */
+    bool grouped;
     struct schemas_client *schemas;
     mr_str topic;
     struct kafka_offset *offsets; /* where each partition that is read goes on */
@@ -152,22 +175,24 @@ static void listen_on(struct consuming *consuming)
         mr_timer_start(consuming->shell->loop, &consuming->quiet, consuming->timeout_ms * 1000);
 }
 
-/* What the fetcher told waits here: asking the registry turns the loop, which may tell more. */
-struct told {
-    struct kafka_fetched *fetched;
-    struct told *next;
-};
-struct queue {
-    struct told *first, **last;
-};
-
 static void records_told(void *context, struct kafka_fetched *fetched)
 {
-    struct queue *queue = context;
+    struct queue *queue = &((struct consuming *)context)->queue;
     struct told *told = mr_new(struct told);
     told->fetched = fetched;
     *queue->last = told;
     queue->last = &told->next;
+}
+
+static void queue_drop(struct queue *queue)
+{
+    for (struct told *told = queue->first, *next; told != NULL; told = next) {
+        next = told->next;
+        kafka_fetched_free(told->fetched);
+        mr_free(told);
+    }
+    queue->first = NULL;
+    queue->last = &queue->first;
 }
 
 static void failed(void *context, mr_str topic, int32_t partition, mr_err err)
@@ -192,6 +217,7 @@ static void take(struct consuming *consuming, struct kafka_fetched *fetched)
         }
         offset->offset = record.offset + 1;
         consuming->records++;
+        consuming->uncommitted++;
         if (consuming->records_max > 0 && consuming->records >= consuming->records_max)
             end(consuming, MR_OK);
     }
@@ -207,15 +233,140 @@ static void signalled(struct mr_watch *watch, uint32_t events)
     end(mr_container(watch, struct consuming, signals), MR_OK);
 }
 
+/* ---- as a member of a group ---- */
+
+static mr_err commit(struct consuming *consuming)
+{
+    struct shell *shell = consuming->shell;
+    struct shell_call call = {0};
+    if (consuming->uncommitted == 0)
+        return MR_OK;
+    if (consuming->member != NULL)
+        kafka_member_commit(consuming->member, consuming->offsets, consuming->count, shell_done,
+                            &call);
+    else
+        kafka_group_commit(shell->kafka, mr_str_from(shell_text(&shell->options.group)),
+                           consuming->offsets, consuming->count, shell_done, &call);
+    mr_err err = shell_result(shell, &call);
+    if (err == MR_OK)
+        consuming->uncommitted = 0;
+    return err;
+}
+
+static void assigned(void *context, const int32_t *partitions, size_t count)
+{
+    struct consuming *consuming = context;
+    consuming->assigned = mr_arena_array(&consuming->shell->arena, int32_t, count + 1);
+    if (count > 0)
+        memcpy(consuming->assigned, partitions, count * sizeof *partitions);
+    consuming->assigned_count = count;
+    consuming->assigned_news = true;
+}
+
+static void revoked(void *context)
+{
+    struct consuming *consuming = context;
+    consuming->assigned_news = false;
+    consuming->revoked = true;
+}
+
+static void refused(void *context, mr_err err)
+{
+    end(context, err);
+}
+
+static void commit_timer(struct mr_timer *timer)
+{
+    mr_container(timer, struct consuming, commits)->commit_due = true;
+}
+
+/* The group has these partitions again: nothing of them is printed from here on. */
+static void give_back(struct consuming *consuming)
+{
+    consuming->revoked = false;
+    for (size_t i = 0; i < consuming->count; i++)
+        kafka_fetcher_unassign(consuming->fetcher, consuming->topic,
+                               consuming->offsets[i].partition);
+    queue_drop(&consuming->queue);
+    if (commit(consuming) != MR_OK) /* its session was over: others print these again */
+        fprintf(stderr, "millrace consume: what was printed last is not committed: %s\n", mr_why());
+    consuming->count = 0;
+    consuming->uncommitted = 0;
+    kafka_member_rejoin(consuming->member);
+}
+
+static mr_err find_offsets(struct consuming *consuming, const int32_t *partitions, size_t count);
+
+static mr_err take_over(struct consuming *consuming)
+{
+    consuming->assigned_news = false;
+    mr_err err = find_offsets(consuming, consuming->assigned, consuming->assigned_count);
+    if (consuming->revoked || err != MR_OK) { /* it was told while we asked */
+        consuming->count = 0;
+        return err;
+    }
+    for (size_t i = 0; i < consuming->count; i++)
+        kafka_fetcher_assign(consuming->fetcher, consuming->topic, consuming->offsets[i].partition,
+                             consuming->offsets[i].offset, &consuming->offsets[i]);
+    listen_on(consuming); /* the time in which the group shared does not count */
+    return MR_OK;
+}
+
+/* What the group has told since the last look. */
+static void follow_group(struct consuming *consuming)
+{
+    mr_err err = MR_OK;
+    if (consuming->revoked) {
+        give_back(consuming);
+    } else if (consuming->assigned_news) {
+        err = take_over(consuming);
+    } else if (consuming->commit_due) {
+        consuming->commit_due = false;
+        if (commit(consuming) != MR_OK && !consuming->revoked)
+            fprintf(stderr, "millrace consume: not committed yet: %s\n", mr_why());
+        mr_timer_start(consuming->shell->loop, &consuming->commits, COMMIT_US);
+    }
+    if (err != MR_OK)
+        end(consuming, err);
+}
+
+static mr_err enter_group(struct consuming *consuming)
+{
+    const struct kafka_member_options options = {
+        .group = mr_str_from(shell_text(&consuming->shell->options.group)),
+        .topic = consuming->topic,
+        .assigned = assigned,
+        .revoked = revoked,
+        .failed = refused,
+        .context = consuming,
+    };
+    consuming->commits.run = commit_timer;
+    mr_timer_start(consuming->shell->loop, &consuming->commits, COMMIT_US);
+    return kafka_member_open(consuming->shell->kafka, &options, &consuming->member);
+}
+
+/* Others get its partitions at once. */
+static void leave_group(struct consuming *consuming)
+{
+    struct shell_call call = {0};
+    if (consuming->member == NULL)
+        return;
+    mr_timer_stop(&consuming->commits);
+    kafka_member_leave(consuming->member, shell_done, &call);
+    if (shell_result(consuming->shell, &call) != MR_OK)
+        fprintf(stderr, "millrace consume: the group was not told of the end: %s\n", mr_why());
+    kafka_member_close(consuming->member);
+}
+
 static mr_err read_records(struct consuming *consuming)
 {
-    struct queue queue = {.last = &queue.first};
+    struct queue *queue = &consuming->queue;
     const char *isolation = shell_text(&consuming->shell->options.isolation_level);
     struct kafka_fetcher_options options = {
         .read_committed = isolation != NULL && strcmp(isolation, "read_committed") == 0,
         .records = records_told,
         .failed = failed,
-        .context = &queue,
+        .context = consuming,
     };
     mr_err err = kafka_fetcher_open(consuming->shell->kafka, &options, &consuming->fetcher);
     if (err != MR_OK)
@@ -223,37 +374,39 @@ static mr_err read_records(struct consuming *consuming)
     for (size_t i = 0; i < consuming->count; i++)
         kafka_fetcher_assign(consuming->fetcher, consuming->topic, consuming->offsets[i].partition,
                              consuming->offsets[i].offset, &consuming->offsets[i]);
-    listen_on(consuming);
-    while (!consuming->ended) {
-        struct told *told = queue.first;
-        if (told == NULL) {
+    if (consuming->grouped)
+        err = enter_group(consuming);
+    else
+        listen_on(consuming);
+    while (!consuming->ended && err == MR_OK) {
+        follow_group(consuming);
+        struct told *told = queue->first;
+        if (told == NULL && !consuming->ended) {
             fflush(stdout);
             mr_loop_turn(consuming->shell->loop, 1000000);
-            continue;
         }
-        queue.first = told->next;
-        queue.last = queue.first == NULL ? &queue.first : queue.last;
+        if (told == NULL || consuming->ended)
+            continue;
+        queue->first = told->next;
+        queue->last = queue->first == NULL ? &queue->first : queue->last;
         take(consuming, told->fetched);
         kafka_fetched_free(told->fetched);
         mr_free(told);
     }
     kafka_fetcher_close(consuming->fetcher);
-    for (struct told *told = queue.first, *next; told != NULL; told = next) {
-        next = told->next;
-        kafka_fetched_free(told->fetched);
-        mr_free(told);
-    }
+    queue_drop(queue);
     return consuming->err == MR_OK ? MR_OK : mr_fail(consuming->err, "%s", consuming->why);
 }
 
 /* ---- where to begin ---- */
 
-static mr_err start_read(struct consuming *consuming, int64_t *start, bool *said)
+static mr_err start_read(struct consuming *consuming)
 {
     const struct shell_options *options = &consuming->shell->options;
     const char *text = shell_text(&options->offset);
+    int64_t *start = &consuming->start;
     *start = options->from_beginning.count > 0 ? KAFKA_OFFSET_EARLIEST : KAFKA_OFFSET_LATEST;
-    *said = text != NULL;
+    consuming->said = text != NULL;
     if (text == NULL)
         return MR_OK;
     if (options->partition.count == 0)
@@ -267,15 +420,40 @@ static mr_err start_read(struct consuming *consuming, int64_t *start, bool *said
     return MR_OK;
 }
 
-/* Every partition that is read gets an offset, so that it is known what to commit. */
-static mr_err find_starts(struct consuming *consuming)
+/* Every partition that is read gets an offset, so that it is known what to commit: the group's, or where the
+ * command line says. */
+static mr_err find_offsets(struct consuming *consuming, const int32_t *partitions, size_t count)
 {
     struct shell *shell = consuming->shell;
     const char *group = shell_text(&shell->options.group);
+    int64_t start = consuming->start;
+    struct kafka_offset *held = NULL;
+    size_t held_count = 0;
+    mr_err err = MR_OK;
+
+    consuming->offsets = mr_arena_array(&shell->arena, struct kafka_offset, count + 1);
+    consuming->count = count;
+    for (size_t i = 0; i < count; i++)
+        consuming->offsets[i] = (struct kafka_offset){consuming->topic, partitions[i], start,
+                                                      start < 0 ? start : KAFKA_OFFSET_LATEST};
+    if (start < 0 && count > 0)
+        err = shell_offsets(shell, consuming->offsets, consuming->count, false);
+    if (err == MR_OK && group != NULL && !consuming->said)
+        err = shell_group_offsets(shell, mr_str_from(group), &held, &held_count);
+    for (size_t i = 0; i < consuming->count; i++)
+        for (size_t k = 0; k < held_count; k++)
+            if (held[k].partition == consuming->offsets[i].partition &&
+                mr_str_equal(held[k].topic, consuming->topic))
+                consuming->offsets[i].offset = held[k].offset;
+    return err;
+}
+
+static mr_err find_starts(struct consuming *consuming)
+{
+    struct shell *shell = consuming->shell;
     int32_t partitions = 0;
-    int64_t only = -1, start = 0;
-    bool said = false;
-    mr_err err = start_read(consuming, &start, &said);
+    int64_t only = -1;
+    mr_err err = start_read(consuming);
     if (err == MR_OK)
         err = shell_number(&shell->options.partition, "--partition", 0, INT32_MAX, &only);
     if (err == MR_OK)
@@ -285,23 +463,15 @@ static mr_err find_starts(struct consuming *consuming)
                       MR_STR_ARG(consuming->topic), partitions, (long long)only);
     if (err != MR_OK)
         return err;
-    consuming->offsets = mr_arena_array(&shell->arena, struct kafka_offset, (size_t)partitions + 1);
+    consuming->grouped = only < 0 && shell_text(&shell->options.group) != NULL;
+    if (consuming->grouped) /* the group says which, when it has shared */
+        return MR_OK;
+    int32_t *read = mr_arena_array(&shell->arena, int32_t, (size_t)partitions + 1);
+    size_t count = 0;
     for (int32_t i = 0; i < partitions; i++)
         if (only < 0 || i == only)
-            consuming->offsets[consuming->count++] = (struct kafka_offset){
-                consuming->topic, i, start, start < 0 ? start : KAFKA_OFFSET_LATEST};
-    if (start < 0)
-        err = shell_offsets(shell, consuming->offsets, consuming->count, false);
-    struct kafka_offset *held = NULL;
-    size_t held_count = 0;
-    if (err == MR_OK && group != NULL && !said)
-        err = shell_group_offsets(shell, mr_str_from(group), &held, &held_count);
-    for (size_t i = 0; i < consuming->count; i++)
-        for (size_t k = 0; k < held_count; k++)
-            if (held[k].partition == consuming->offsets[i].partition &&
-                mr_str_equal(held[k].topic, consuming->topic))
-                consuming->offsets[i].offset = held[k].offset;
-    return err;
+            read[count++] = i;
+    return find_offsets(consuming, read, count);
 }
 
 /* ---- the command ---- */
@@ -386,6 +556,7 @@ static void catch_signals(struct consuming *consuming)
 static mr_err run(struct shell *shell)
 {
     struct consuming consuming = {.shell = shell, .quiet.run = quiet};
+    consuming.queue.last = &consuming.queue.first;
     const char *group = shell_text(&shell->options.group);
     mr_arena_init(&consuming.arena);
     mr_err err = read_options(&consuming);
@@ -401,12 +572,9 @@ static mr_err run(struct shell *shell)
         mr_timer_stop(&consuming.quiet);
         fprintf(stderr, "Processed a total of %lld messages\n", (long long)consuming.records);
     }
-    if (err == MR_OK && group != NULL && consuming.records > 0) {
-        struct shell_call call = {0};
-        kafka_group_commit(shell->kafka, mr_str_from(group), consuming.offsets, consuming.count,
-                           shell_done, &call);
-        err = shell_result(shell, &call);
-    }
+    if (err == MR_OK && group != NULL)
+        err = commit(&consuming);
+    leave_group(&consuming);
     if (consuming.signals.events != 0) {
         mr_watch_set(shell->loop, &consuming.signals, 0);
         close(consuming.signals.fd);
