@@ -53,7 +53,7 @@ bool broker_server_ready(const struct broker_server *server);
 void broker_server_when_ready(struct broker_server *server, struct mr_task *task);
 /* What there is of topics, partitions and groups at this moment, in Prometheus' text format, by the names
  * that dashboards for Kafka know; nothing until the server is ready. Thread: the loop's. */
-void broker_metrics_print(const struct broker_server *server, struct mr_buf *out);
+void broker_metrics_print(struct broker_server *server, struct mr_buf *out);
 /* Their names, labels and meanings, as rows of a table. Thread: any. */
 void broker_metrics_docs(struct mr_buf *out);
 /* The settings of the broker, of topics and of groups, as tables. Thread: any. */

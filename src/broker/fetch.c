@@ -259,6 +259,16 @@ static bool fetch_throttled(struct fetch *fetch)
     return true;
 }
 
+/* Its log may be gone by now. */
+static void part_count_bytes(const struct fetch_part *part)
+{
+    struct broker_partition *partition = broker_topics_partition(
+        &part->fetch->request->server->topics, part->topic, part->asked->partition);
+
+    for (size_t i = 0; partition != NULL && partition->log != NULL && i < part->ref_count; i++)
+        partition->log->told_bytes_out += (int64_t)part->answer->records.refs[i].length;
+}
+
 static void fetch_answer(struct fetch *fetch)
 {
     struct broker_request *request = fetch->request;
@@ -274,6 +284,7 @@ static void fetch_answer(struct fetch *fetch)
             continue;
         part->answer->records.refs = request->refs.items + part->ref_first;
         part->answer->records.ref_count = (uint32_t)part->ref_count;
+        part_count_bytes(part);
     }
     if (fetch->out->session_id != 0)
         session_tell(fetch);

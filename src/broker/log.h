@@ -67,6 +67,7 @@ struct broker_log {
     MR_ARRAY(struct broker_epoch) epochs;       /* rising */
     struct broker_producers producers;
     int64_t start, flushed, written, end;
+    int64_t told_bytes_in, told_records_in, told_bytes_out; /* since it was opened (metrics.c) */
     int64_t compacted;        /* offsets before it went through compaction */
     int64_t compact_after_us; /* not before then: the last compaction failed */
     int64_t checkpointed;     /* base of the newest segment that the checkpoint on the disk knows;

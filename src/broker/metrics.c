@@ -10,9 +10,11 @@ enum gauge {
 #include "broker/gauges.def"
 };
 static const struct {
-    const char *name, *labels, *help;
+    const char *name, *labels, *help, *kind;
 } gauges[] = {
-#define GAUGE(id, name, labels, help) {name, labels, help},
+#define GAUGE(id, name, labels, help) {name, labels, help, "gauge"},
+#define COUNTER(id, name, labels, help) {name, labels, help, "counter"},
+#define SUMMARY(id, name, labels, help) {name, labels, help, "summary"},
 #include "broker/gauges.def"
 };
 
@@ -20,7 +22,8 @@ static void head(struct mr_buf *out, enum gauge gauge)
 {
     const char *name = gauges[gauge].name;
 
-    mr_buf_printf(out, "# HELP %s %s\n# TYPE %s gauge\n", name, gauges[gauge].help, name);
+    mr_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, gauges[gauge].help, name,
+                  gauges[gauge].kind);
 }
 
 static void number(struct mr_buf *out, enum gauge gauge, int64_t value)
@@ -91,6 +94,38 @@ static void partitions_print(const struct broker_server *server, size_t row, str
     }
 }
 
+static int64_t bytes_in(const struct broker_log *log)
+{
+    return log->told_bytes_in;
+}
+static int64_t bytes_out(const struct broker_log *log)
+{
+    return log->told_bytes_out;
+}
+static int64_t records_in(const struct broker_log *log)
+{
+    return log->told_records_in;
+}
+
+static void traffic_print(const struct broker_server *server, enum gauge gauge,
+                          int64_t (*value)(const struct broker_log *log),
+                          const struct mr_counter *all, struct mr_buf *out)
+{
+    struct mr_map_entry *entry;
+
+    number(out, gauge, mr_counter_read(all));
+    for (size_t i = 0; (entry = mr_map_next(&server->topics.by_name, &i)) != NULL;) {
+        const struct broker_topic *topic = entry->value;
+        int64_t sum = 0;
+        for (size_t k = 0; k < topic->partitions.count; k++)
+            if (topic->partitions.items[k]->log != NULL)
+                sum += value(topic->partitions.items[k]->log);
+        mr_buf_cstr(out, gauges[gauge].name);
+        label(out, "{topic", topic->name);
+        mr_buf_printf(out, "} %lld\n", (long long)sum);
+    }
+}
+
 static void topics_print(const struct broker_server *server, struct mr_buf *out)
 {
     struct mr_map_entry *entry;
@@ -116,6 +151,9 @@ static void topics_print(const struct broker_server *server, struct mr_buf *out)
     number(out, GAUGE_BROKERS, 1);
     for (size_t row = 0; row < mr_count_of(of_partitions); row++)
         partitions_print(server, row, out);
+    traffic_print(server, GAUGE_BYTES_IN, bytes_in, server->storage.bytes_in, out);
+    traffic_print(server, GAUGE_BYTES_OUT, bytes_out, server->storage.bytes_out, out);
+    traffic_print(server, GAUGE_MESSAGES_IN, records_in, server->storage.records_in, out);
 }
 
 /* ---- groups ---- */
@@ -186,10 +224,12 @@ void broker_metrics_docs(struct mr_buf *out)
                       gauges[i].help);
 }
 
-void broker_metrics_print(const struct broker_server *server, struct mr_buf *out)
+void broker_metrics_print(struct broker_server *server, struct mr_buf *out)
 {
     if (!server->ready)
         return; /* groups and topics are still being read */
     topics_print(server, out);
     groups_print(server, out);
+    head(out, GAUGE_TOTAL_TIME);
+    broker_answers_print(server, gauges[GAUGE_TOTAL_TIME].name, out);
 }

@@ -179,6 +179,8 @@ static int16_t part_append(struct broker_request *request,
         return part_refuse(request, answer, broker_server_error(err), mr_why());
     answer->base_offset = batch->base;
     *end = batch->last + 1;
+    log->told_bytes_in += batch->bytes;
+    log->told_records_in += batch->count;
     mr_counter_add(log->storage->bytes_in, batch->bytes);
     mr_counter_add(log->storage->records_in, batch->count);
     return KAFKA_ERROR_NONE;

@@ -44,7 +44,8 @@ static struct broker_request *request_new(struct broker_server *server)
         server->spare_count--;
     }
     arena = request->arena;
-    *request = (struct broker_request){.server = server, .arena = arena};
+    *request = (struct broker_request){
+        .server = server, .arena = arena, .came_us = mr_loop_now_us(server->loop)};
     return request;
 }
 
@@ -232,6 +233,7 @@ void broker_server_answer(struct broker_request *request)
     request->answered = true;
     request->abandon = NULL;
     request_count(request);
+    broker_answers_count(request);
     if (request->conn == NULL)
         request_free(request);
     else
@@ -767,6 +769,7 @@ static void server_free(struct broker_server *server)
     broker_topics_fini(&server->topics);
     broker_security_fini(&server->security);
     broker_node_fini(&server->node);
+    broker_answers_fini(server);
     broker_storage_fini(&server->storage);
     while (server->spare != NULL) {
         struct broker_request *request = server->spare;

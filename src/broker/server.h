@@ -21,6 +21,7 @@
 
 enum { BROKER_NODE_ID = 1 };
 
+struct broker_answers;
 struct broker_request;
 struct broker_conn {
     struct broker_server *server;
@@ -48,6 +49,7 @@ struct broker_request {
     void *work;                     /* the handler's own, while it waits */
     struct broker_refused *refused; /* rows that it does not see (rights.c) */
     void (*abandon)(struct broker_request *request); /* the connection went; NULL: carry on */
+    int64_t came_us;                                 /* when the loop's turn began that read it */
     int64_t spent_us;                                /* by its handler, when that is counted */
     int32_t throttle_ms;                             /* how long its client has to wait */
     bool answered, silent, held;
@@ -75,6 +77,7 @@ struct broker_server {
     size_t conn_count;
     struct mr_counter
         *requests[KAFKA_API_KEY_MAX + 1]; /* answered ones, by API; made on first use */
+    struct broker_answers *answers[KAFKA_API_KEY_MAX + 1]; /* the same */
     int64_t refused_us; /* the present time in which so many refusals are logged began */
     size_t refused_told, refused_more;
     struct broker_request *held, **held_last; /* came before the server was ready */
@@ -98,6 +101,10 @@ void broker_server_answer_nothing(struct broker_request *request);
 /* Logs and counts that (a part of) a request is refused with this code: who asked what, and why. So many
  * a while and no more: who asks in vain all the time must not fill the disk. */
 void broker_server_refused(const struct broker_request *request, int16_t code, mr_str why);
+/* answers.c: how long it took, and the errors of its answer, which is complete. */
+void broker_answers_count(struct broker_request *request);
+void broker_answers_print(struct broker_server *server, const char *name, struct mr_buf *out);
+void broker_answers_fini(struct broker_server *server);
 /* Reads no more from this client for so long (KIP-219). */
 void broker_server_hold_back(struct broker_conn *conn, int32_t ms);
 /* So many connections as the settings say. */

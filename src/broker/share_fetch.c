@@ -547,6 +547,7 @@ static void ref_take(struct fetch_part *part, struct broker_share_take *take,
             return;
         if (broker_share_partition_acquire(part->partition, take, batch.base, batch.last,
                                            is_skipped(part, &batch)) > 0) {
+            part->log->told_bytes_out += batch.bytes;
             struct wire_ref *last = part->ref_count > 0 ? &refs->items[refs->count - 1] : NULL;
             if (last != NULL && last->owner == ref->owner &&
                 last->data + last->length == ref->data + at) {

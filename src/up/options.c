@@ -204,18 +204,28 @@ mr_err up_options_metrics(const struct up_options *options, uint16_t *out)
     return port_read(options->metrics_port, "--metrics-port", out);
 }
 
-mr_err up_options_host(const struct up_options *options, bool guarded, const char **out)
+static mr_err host_read(const char *word, const char *text, bool open, const char **out)
 {
-    const char *host = options->host == NULL ? "127.0.0.1" : options->host;
+    const char *host = text == NULL ? "127.0.0.1" : text;
     bool here = strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 ||
                 strcmp(host, "::1") == 0;
-    if (!here && !guarded && options->insecure == NULL)
+    if (!here && !open)
         return mr_fail(MR_DENIED,
-                       "--host %s would let anybody who reaches this machine in; say --insecure if "
+                       "%s %s would let anybody who reaches this machine in; say --insecure if "
                        "that is wanted",
-                       host);
+                       word, host);
     *out = host;
     return MR_OK;
+}
+
+mr_err up_options_host(const struct up_options *options, bool guarded, const char **out)
+{
+    return host_read("--host", options->host, guarded || options->insecure != NULL, out);
+}
+
+mr_err up_options_metrics_host(const struct up_options *options, const char **out)
+{
+    return host_read("--metrics-host", options->metrics_host, options->insecure != NULL, out);
 }
 
 const char *up_options_near(const char *host)

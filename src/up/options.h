@@ -34,6 +34,8 @@ mr_err up_options_port(const struct up_options *options, int port, bool alone, u
 /* --inside-port and --metrics-port; 0 when it is not given. */
 mr_err up_options_inside(const struct up_options *options, uint16_t *out);
 mr_err up_options_metrics(const struct up_options *options, uint16_t *out);
+/* --metrics-host; MR_DENIED: beyond this machine without --insecure. */
+mr_err up_options_metrics_host(const struct up_options *options, const char **out);
 /* The address to listen on. MR_DENIED: beyond this machine without --insecure, and not `guarded` by
  * authentication. */
 mr_err up_options_host(const struct up_options *options, bool guarded, const char **out);

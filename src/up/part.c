@@ -135,12 +135,15 @@ static mr_err metrics_listen(struct part *part)
 {
     static const struct net_http_handler handler = {.request = metrics_request,
                                                     .cancelled = metrics_cancelled};
+    const char *host;
     uint16_t port;
     mr_err err = up_options_metrics(&part->options, &port);
 
+    if (err == MR_OK)
+        err = up_options_metrics_host(&part->options, &host);
     if (err != MR_OK || port == 0)
         return err;
-    return net_http_listen(part->loop, "127.0.0.1", port, 0, &handler, part, &part->metrics);
+    return net_http_listen(part->loop, host, port, 0, &handler, part, &part->metrics);
 }
 
 static void broker_close(struct part *part)

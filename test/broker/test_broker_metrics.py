@@ -7,6 +7,7 @@ import pytest
 import requests
 from broker_stories import PEER, Broker, Log, stories
 from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin import NewTopic
 
 if PEER:
     pytest.skip("stories about our own process", allow_module_level=True)
@@ -42,8 +43,8 @@ def numbers(log):
             names.add(name)
         elif not line.startswith("#"):
             key, value = line.rsplit(" ", 1)
-            assert key.split("{")[0] == name and key not in found, line
-            found[key] = int(value)
+            assert key.split("{")[0].removesuffix("_sum").removesuffix("_count") == name.removesuffix("_count") and key not in found, line
+            found[key] = float(value)
     return found
 
 
@@ -75,6 +76,39 @@ def test_topics_and_groups_are_told_by_the_names_that_dashboards_know(measured):
     assert now[f'kafka_consumergroup_members{{consumergroup="{told}"}}'] == 0
     measured.admin.delete_topics([topic])[topic].result(20)
     stories.wait_for(lambda: not any(topic in key for key in numbers(measured)), 20)
+
+
+def test_traffic_times_and_errors_are_told_as_kafkas_exporter_names_them(measured):
+    topic = measured.topic()
+    before = numbers(measured)
+    measured.produces(topic, ["x" * 1000] * 50)
+    assert len(measured.reads(topic, 50)) == 50
+    with pytest.raises(Exception, match="TOPIC_ALREADY_EXISTS"):
+        measured.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
+    now = numbers(measured)
+    where = f'{{topic="{topic}"}}'
+    traffic = "kafka_server_brokertopicmetrics_"
+    assert now[f"{traffic}messagesin_total{where}"] == 50
+    assert now[f"{traffic}bytesin_total{where}"] == now[f"{traffic}bytesout_total{where}"] == now[f'kafka_log_log_size{{topic="{topic}",partition="0"}}']
+    assert now[f"{traffic}bytesin_total"] - before[f"{traffic}bytesin_total"] >= now[f"{traffic}bytesin_total{where}"]
+    time = "kafka_network_requestmetrics_totaltimems"
+    counted = now[f'{time}_count{{request="Produce"}}']
+    assert counted == now['kafka_network_requestmetrics_requests_total{request="Produce"}'] >= 1
+    quantiles = [now[f'{time}{{request="Produce",quantile="{q}"}}'] for q in ("0.50", "0.75", "0.95", "0.98", "0.99", "0.999")]
+    assert quantiles == sorted(quantiles) and 0 < quantiles[0] and quantiles[-1] < 5000
+    assert 0 < now[f'{time}_sum{{request="Produce"}}'] < counted * 5000
+    error = 'kafka_network_requestmetrics_errors_total{request="CreateTopics",error="TOPIC_ALREADY_EXISTS"}'
+    assert now[error] - before.get(error, 0) == 1
+
+
+def test_metrics_are_for_this_machine_unless_it_is_said_otherwise(tmp_path, measured):
+    arguments = ("--data", tmp_path / "data", "--port-offset", stories.free_offset(), "--metrics-port", measured.metrics_port + 1,
+                 "--metrics-host", "0.0.0.0")
+    process = stories.Millrace(tmp_path, "broker", *arguments)
+    assert process.process.wait(20) != 0 and "--metrics-host 0.0.0.0 would let anybody" in process.text, process.text
+    process = stories.Millrace(tmp_path, "broker", *arguments, "--insecure")
+    stories.wait_for(lambda: requests.get(f"http://127.0.0.2:{measured.metrics_port + 1}/metrics", timeout=1).status_code == 200, 20)
+    process.kill()
 
 
 def test_a_refused_request_is_logged_with_its_client_and_the_reason_and_counted(measured):
