@@ -97,6 +97,10 @@ static int16_t check_create(struct broker_request *request,
     if (broker_topics_find(&request->server->topics, asked->name) != NULL)
         return create_refuse(request, answer, KAFKA_ERROR_TOPIC_ALREADY_EXISTS,
                              "Topic already exists.");
+    if (broker_topics_collides(&request->server->topics, asked->name))
+        return create_refuse(request, answer, KAFKA_ERROR_INVALID_TOPIC_EXCEPTION,
+                             "Another topic's name differs in '.' and '_' only: metrics would "
+                             "take one for the other.");
     if (broker_topics_is_deleting(&request->server->topics, asked->name))
         return create_refuse(request, answer, KAFKA_ERROR_TOPIC_ALREADY_EXISTS,
                              "Topic is marked for deletion.");
@@ -452,7 +456,8 @@ void broker_admin_describe_log_dirs(struct broker_request *request)
     out->results.items = result;
     out->results.count = 1;
     result->log_dir = broker_server_text(request, topics->folder);
-    result->total_bytes = result->usable_bytes = -1;
+    result->total_bytes = request->server->storage.total_bytes;
+    result->usable_bytes = request->server->storage.free_bytes;
     result->topics.items = mr_arena_array(
         &request->arena, struct kafka_describe_log_dirs_response_topic, topics->by_name.count);
     for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;) {

@@ -163,6 +163,8 @@ static size_t part_collect(struct fetch_part *part, size_t room, bool one)
 
     part->ref_first = refs->count;
     part->answer->records.bytes = MR_STR(""); /* no records, rather than null */
+    if (fetch->in->isolation_level != 1)
+        part->answer->aborted_transactions.count = -1; /* nobody looked */
     if (part->answer->error_code != KAFKA_ERROR_NONE ||
         part->answer->diverging_epoch.end_offset >= 0)
         return 0;
@@ -546,7 +548,8 @@ enum {
 
 static bool time_is_of_version(int64_t time, int16_t version)
 {
-    return (time != TIME_EARLIEST_LOCAL || version >= 8) &&
+    return time >= TIME_EARLIEST_PENDING && (time != TIME_MAX || version >= 7) &&
+           (time != TIME_EARLIEST_LOCAL || version >= 8) &&
            (time != TIME_LATEST_TIERED || version >= 9) &&
            (time != TIME_EARLIEST_PENDING || version >= 11);
 }

@@ -692,6 +692,25 @@ static void fetch_group(struct broker_request *request,
         fetch_asked(request, group, &asked->topics.items[i], stable, &answer->topics.items[i]);
 }
 
+/* Versions before 2 have nowhere but the rows to say what is wrong with the group. */
+static void fetch_refuse_rows(struct broker_request *request,
+                              const struct kafka_offset_fetch_request_group *asked, int16_t code,
+                              struct kafka_offset_fetch_response_group *answer)
+{
+    answer->topics.count = asked->topics.count < 0 ? 0 : asked->topics.count;
+    answer->topics.items = mr_arena_array(&request->arena,
+                                          struct kafka_offset_fetch_response_group_topic,
+                                          (size_t)answer->topics.count);
+    for (int32_t i = 0; i < answer->topics.count; i++) {
+        struct kafka_offset_fetch_response_group_topic *topic = &answer->topics.items[i];
+        fetch_topic(request, NULL, asked->topics.items[i].name,
+                    asked->topics.items[i].partition_indexes.items,
+                    asked->topics.items[i].partition_indexes.count, false, topic);
+        for (int32_t k = 0; k < topic->partitions.count; k++)
+            topic->partitions.items[k].error_code = code;
+    }
+}
+
 /* Versions before 8 ask for one group; the rows are the same. */
 static void fetch_single(struct broker_request *request)
 {
@@ -710,6 +729,8 @@ static void fetch_single(struct broker_request *request)
         asked.topics.items[i].partition_indexes.count = in->topics.items[i].partition_indexes.count;
     }
     fetch_group(request, &asked, in->require_stable, &answer);
+    if (answer.error_code != KAFKA_ERROR_NONE && request->header.request_api_version < 2)
+        fetch_refuse_rows(request, &asked, answer.error_code, &answer);
     out->error_code = answer.error_code;
     out->topics.count = answer.topics.count;
     out->topics.items = mr_arena_array(&request->arena, struct kafka_offset_fetch_response_topic,

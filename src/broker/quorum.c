@@ -163,3 +163,18 @@ void broker_quorum_update_features(struct broker_request *request)
     }
     broker_server_answer(request);
 }
+
+/* ---- UnregisterBroker ---- */
+
+void broker_quorum_unregister_broker(struct broker_request *request)
+{
+    const struct kafka_unregister_broker_request *in = request->in;
+    struct kafka_unregister_broker_response *out = request->out;
+
+    out->error_code = in->broker_id == BROKER_NODE_ID ? KAFKA_ERROR_INVALID_REQUEST
+                                                      : KAFKA_ERROR_BROKER_ID_NOT_REGISTERED;
+    out->error_message = in->broker_id == BROKER_NODE_ID
+                             ? MR_STR("The cluster is this one broker.")
+                             : mr_str_from(kafka_error_text(out->error_code));
+    broker_server_answer(request);
+}

@@ -215,6 +215,10 @@ static void space_done(struct mr_job *job)
                space->folder, (unsigned long long)(space->free_bytes >> 20),
                (unsigned long long)(reserve >> 20));
     storage->low_space = low;
+    if (space->err == MR_OK) {
+        storage->free_bytes = (int64_t)space->free_bytes;
+        storage->total_bytes = (int64_t)space->total_bytes;
+    }
     mr_free(space->folder);
     mr_free(space);
 }
@@ -301,7 +305,8 @@ void broker_storage_start(struct broker_storage *storage)
 void broker_storage_init(struct broker_storage *storage, struct mr_loop *loop, struct mr_disk *disk,
                          mr_str folder)
 {
-    *storage = (struct broker_storage){.loop = loop, .disk = disk};
+    *storage = (struct broker_storage){
+        .loop = loop, .disk = disk, .free_bytes = -1, .total_bytes = -1};
     storage->folder = mr_copy_cstr(folder);
     storage->recent_bytes_max = RECENT_BYTES;
     storage->turn_end.run = turn_end;

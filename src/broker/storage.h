@@ -21,7 +21,8 @@ struct broker_storage {
     struct mr_timer tick;
     int64_t producer_expiry_ms; /* how long a silent producer is remembered */
     int64_t retained_us, space_us, appended_us;
-    bool space_checking, settled; /* settled: nothing is held for the next append */
+    int64_t free_bytes, total_bytes; /* of the disk, as last looked at; -1: not yet */
+    bool space_checking, settled;    /* settled: nothing is held for the next append */
     int compactions;
     bool held;       /* nothing is removed meanwhile */
     int removals;    /* under way */

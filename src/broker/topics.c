@@ -133,8 +133,43 @@ static struct broker_topic *topic_new(struct broker_topics *topics, mr_str name,
     return topic;
 }
 
+/* The name as metrics would show it; false: it has none of the two characters. */
+static bool blur(mr_str name, char blurred[250])
+{
+    bool has = false;
+
+    mr_assert(name.length < 250);
+    for (size_t i = 0; i < name.length; i++) {
+        has = has || name.data[i] == '.' || name.data[i] == '_';
+        blurred[i] = name.data[i] == '.' ? '_' : name.data[i];
+    }
+    return has;
+}
+
+static void blurred_count(struct broker_topics *topics, mr_str name, int by)
+{
+    char blurred[250];
+    mr_str key = mr_str_of(blurred, name.length);
+
+    if (!blur(name, blurred))
+        return;
+    intptr_t count = (intptr_t)mr_map_get(&topics->by_blurred, key) + by;
+    if (count > 0)
+        mr_map_put(&topics->by_blurred, key, (void *)count);
+    else
+        mr_map_remove(&topics->by_blurred, key);
+}
+
+bool broker_topics_collides(const struct broker_topics *topics, mr_str name)
+{
+    char blurred[250];
+    return blur(name, blurred) &&
+           mr_map_get(&topics->by_blurred, mr_str_of(blurred, name.length)) != NULL;
+}
+
 static void topic_show(struct broker_topics *topics, struct broker_topic *topic)
 {
+    blurred_count(topics, mr_str_from(topic->name), 1);
     mr_map_put(&topics->by_name, mr_str_from(topic->name), topic);
     mr_map_put(&topics->by_id, mr_str_of(topic->id.bytes, 16), topic);
     topics->changes++;
@@ -621,6 +656,7 @@ void broker_topics_fini(struct broker_topics *topics)
         topic_free(topics->deleting.items[i]);
     mr_map_fini(&topics->by_name);
     mr_map_fini(&topics->by_id);
+    mr_map_fini(&topics->by_blurred);
     mr_array_fini(&topics->deleting);
     broker_group_configs_fini(&topics->group_configs);
     broker_config_fini(&topics->defaults);
@@ -772,6 +808,7 @@ void broker_topics_delete(struct broker_topics *topics, struct broker_topic *top
     struct delete_wait *deletion = mr_new(struct delete_wait);
 
     mr_map_remove(&topics->by_name, mr_str_from(topic->name));
+    blurred_count(topics, mr_str_from(topic->name), -1);
     mr_map_remove(&topics->by_id, mr_str_of(topic->id.bytes, 16));
     topic->deleting = true;
     topics->changes++;

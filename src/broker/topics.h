@@ -31,6 +31,7 @@ struct broker_catalog_wait {
 struct broker_topics {
     struct broker_storage *storage;
     struct mr_map by_name, by_id; /* topics in sight; by_id: 16 bytes */
+    struct mr_map by_blurred;     /* names with '.' or '_', as one: how many topics, as a pointer */
     MR_ARRAY(struct broker_topic *) deleting;
     struct mr_map group_configs; /* group_config.h; kept here, for the catalog is written here */
     char cluster_id[32];
@@ -77,6 +78,8 @@ struct broker_partition *broker_topics_partition(struct broker_topics *topics, m
 struct broker_log *broker_topics_log(const struct broker_partition *partition);
 /* Whether the name is allowed (letters, digits, . _ -; at most 249; not "." or ".."). */
 bool broker_topics_name_ok(mr_str name);
+/* Whether a topic that is there has the same name but for '.' and '_'. */
+bool broker_topics_collides(const struct broker_topics *topics, mr_str name);
 /* Makes a topic at once; `wait` runs when the catalog has it. Takes `config`. NULL `id`: a new one.
  * The name must be free. */
 struct broker_topic *broker_topics_make(struct broker_topics *topics, mr_str name,

@@ -209,7 +209,8 @@ static void subscription_read(struct other *other, mr_str said, struct mr_arena 
 }
 
 /* Of our topic. */
-static mr_err assignment_read(struct kafka_member *member, mr_str said, int32_t **out, size_t *count)
+static mr_err assignment_read(struct kafka_member *member, mr_str said, int32_t **out,
+                              size_t *count)
 {
     struct mr_in in = mr_in_str(said);
     *out = mr_arena_array(&member->arena, int32_t, said.length / sizeof(int32_t) + 1);
@@ -313,7 +314,8 @@ static void split(struct kafka_member *member, const struct split *topic)
         struct other *other = &member->others[i];
         if (!wants(other, topic->topic))
             continue;
-        int32_t count = topic->partitions / wanting + (turn++ < topic->partitions % wanting ? 1 : 0);
+        int32_t count = topic->partitions / wanting +
+                        (turn++ < topic->partitions % wanting ? 1 : 0);
         if (count == 0)
             continue;
         string_put(&other->assignment, topic->topic);
