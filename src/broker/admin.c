@@ -52,6 +52,22 @@ static void change_save(struct change *change)
     broker_topics_save(&change->request->server->topics, &change->wait);
 }
 
+/* ---- what a request names more than once ---- */
+
+/* A flag for each name, found in one pass: a stranger chooses how many there are. */
+static bool *repeated(struct broker_request *request, const mr_str *names, int32_t count)
+{
+    bool *flags = mr_arena_array(&request->arena, bool, (size_t)count);
+    struct mr_map counts = {0};
+
+    for (int32_t i = 0; i < count; i++)
+        mr_map_put(&counts, names[i], (void *)((uintptr_t)mr_map_get(&counts, names[i]) + 1));
+    for (int32_t i = 0; i < count; i++)
+        flags[i] = (uintptr_t)mr_map_get(&counts, names[i]) > 1;
+    mr_map_fini(&counts);
+    return flags;
+}
+
 /* ---- CreateTopics ---- */
 
 static int16_t create_refuse(struct broker_request *request,
@@ -82,15 +98,9 @@ static int16_t check_assignments(struct broker_request *request,
 }
 
 static int16_t check_create(struct broker_request *request,
-                            const struct kafka_create_topics_request *in, int32_t at,
+                            const struct kafka_create_topics_request_topic *asked,
                             struct kafka_create_topics_response_topic *answer, int32_t *partitions)
 {
-    const struct kafka_create_topics_request_topic *asked = &in->topics.items[at];
-
-    for (int32_t i = 0; i < in->topics.count; i++)
-        if (i != at && mr_str_equal(in->topics.items[i].name, asked->name))
-            return create_refuse(request, answer, KAFKA_ERROR_INVALID_REQUEST,
-                                 "The request names the topic twice.");
     if (!broker_topics_name_ok(asked->name))
         return create_refuse(request, answer, KAFKA_ERROR_INVALID_TOPIC_EXCEPTION,
                              "A topic's name has 1 to 249 letters, digits, '.', '_' and '-'.");
@@ -163,22 +173,42 @@ static void create_tell(struct broker_request *request, const struct broker_conf
     }
 }
 
-static bool create_one(struct broker_request *request, const struct kafka_create_topics_request *in,
-                       int32_t at, struct kafka_create_topics_response_topic *answer)
+/* `*total`: partitions that the request has asked for so far. */
+static int16_t check_total(struct broker_request *request,
+                           struct kafka_create_topics_response_topic *answer, int32_t partitions,
+                           int64_t *total)
 {
+    if (*total + partitions > MR_LIMIT_BROKER_PARTITIONS)
+        return create_refuse(request, answer, KAFKA_ERROR_POLICY_VIOLATION,
+                             "Excessively large number of partitions per request.");
+    *total += partitions;
+    return KAFKA_ERROR_NONE;
+}
+
+static bool create_one(struct broker_request *request,
+                       const struct kafka_create_topics_request_topic *asked, bool repeated_name,
+                       int64_t *total, struct kafka_create_topics_response_topic *answer)
+{
+    const struct kafka_create_topics_request *in = request->in;
     struct broker_config config;
     int32_t partitions = 0;
     bool made = false;
 
     wire_reset(kafka_create_topics_response_topic_shape(), answer);
-    answer->name = in->topics.items[at].name;
+    answer->name = asked->name;
     answer->configs.count = -1;
     broker_config_init(&config, &request->server->topics.defaults);
-    answer->error_code = !request->server->ready
-                             ? KAFKA_ERROR_NOT_CONTROLLER
-                             : check_create(request, in, at, answer, &partitions);
+    if (!request->server->ready)
+        answer->error_code = KAFKA_ERROR_NOT_CONTROLLER;
+    else if (repeated_name)
+        answer->error_code = create_refuse(request, answer, KAFKA_ERROR_INVALID_REQUEST,
+                                           "The request names the topic twice.");
+    else
+        answer->error_code = check_create(request, asked, answer, &partitions);
     if (answer->error_code == KAFKA_ERROR_NONE)
-        answer->error_code = create_config(request, &in->topics.items[at], answer, &config);
+        answer->error_code = check_total(request, answer, partitions, total);
+    if (answer->error_code == KAFKA_ERROR_NONE)
+        answer->error_code = create_config(request, asked, answer, &config);
     if (answer->error_code == KAFKA_ERROR_NONE && !broker_throttle_change(request, 6, partitions))
         answer->error_code = create_refuse(request, answer, KAFKA_ERROR_THROTTLING_QUOTA_EXCEEDED,
                                            kafka_error_text(KAFKA_ERROR_THROTTLING_QUOTA_EXCEEDED));
@@ -202,13 +232,19 @@ void broker_admin_create_topics(struct broker_request *request)
     const struct kafka_create_topics_request *in = request->in;
     struct kafka_create_topics_response *out = request->out;
     struct change *change = change_new(request);
-    bool made = false;
+    mr_str *names = mr_arena_array(&request->arena, mr_str, (size_t)in->topics.count);
+    int64_t total = 0;
+    bool made = false, *twice;
 
+    for (int32_t i = 0; i < in->topics.count; i++)
+        names[i] = in->topics.items[i].name;
+    twice = repeated(request, names, in->topics.count);
     out->topics.items = mr_arena_array(&request->arena, struct kafka_create_topics_response_topic,
                                        (size_t)in->topics.count);
     out->topics.count = in->topics.count;
     for (int32_t i = 0; i < in->topics.count; i++)
-        made = create_one(request, in, i, &out->topics.items[i]) || made;
+        made = create_one(request, &in->topics.items[i], twice[i], &total, &out->topics.items[i]) ||
+               made;
     if (made)
         change_save(change);
     change_step(change);
@@ -413,23 +449,32 @@ void broker_admin_delete_records(struct broker_request *request)
 
 /* ---- DescribeLogDirs ---- */
 
-static bool log_dir_wanted(const struct kafka_describe_log_dirs_request *in, mr_str topic,
-                           int32_t partition)
+/* Topics that the request names, each with a flag for every partition that it names. */
+static void log_dirs_wanted(struct broker_request *request, struct mr_map *wanted)
 {
-    if (in->topics.count < 0)
-        return true;
+    const struct kafka_describe_log_dirs_request *in = request->in;
+
     for (int32_t i = 0; i < in->topics.count; i++) {
-        if (!mr_str_equal(in->topics.items[i].topic, topic))
+        const struct kafka_describe_log_dirs_request_topic *asked = &in->topics.items[i];
+        const struct broker_topic *topic = broker_topics_find(&request->server->topics,
+                                                              asked->topic);
+        bool *flags = mr_map_get(wanted, asked->topic);
+
+        if (topic == NULL)
             continue;
-        for (int32_t j = 0; j < in->topics.items[i].partitions.count; j++)
-            if (in->topics.items[i].partitions.items[j] == partition)
-                return true;
+        if (flags == NULL) {
+            flags = mr_arena_array(&request->arena, bool, topic->partitions.count);
+            mr_map_put(wanted, asked->topic, flags);
+        }
+        for (int32_t j = 0; j < asked->partitions.count; j++)
+            if ((uint32_t)asked->partitions.items[j] < topic->partitions.count)
+                flags[asked->partitions.items[j]] = true;
     }
-    return false;
 }
 
+/* `wanted` NULL: all partitions. */
 static void log_dir_topic(struct broker_request *request, const struct broker_topic *topic,
-                          struct kafka_describe_log_dirs_response_topic *answer)
+                          const bool *wanted, struct kafka_describe_log_dirs_response_topic *answer)
 {
     answer->name = broker_server_text(request, topic->name);
     answer->partitions.count = 0;
@@ -438,7 +483,7 @@ static void log_dir_topic(struct broker_request *request, const struct broker_to
                                               topic->partitions.count);
     for (size_t i = 0; i < topic->partitions.count; i++) {
         const struct broker_log *log = topic->partitions.items[i]->log;
-        if (log == NULL || !log_dir_wanted(request->in, answer->name, (int32_t)i))
+        if (log == NULL || (wanted != NULL && !wanted[i]))
             continue;
         answer->partitions.items[answer->partitions.count++] =
             (struct kafka_describe_log_dirs_response_partition){(int32_t)i, log->bytes, 0, false};
@@ -447,10 +492,12 @@ static void log_dir_topic(struct broker_request *request, const struct broker_to
 
 void broker_admin_describe_log_dirs(struct broker_request *request)
 {
+    const struct kafka_describe_log_dirs_request *in = request->in;
     struct kafka_describe_log_dirs_response *out = request->out;
     struct broker_topics *topics = &request->server->topics;
     struct kafka_describe_log_dirs_result *result = mr_arena_new(
         &request->arena, struct kafka_describe_log_dirs_result);
+    struct mr_map wanted = {0};
     struct mr_map_entry *entry;
 
     out->results.items = result;
@@ -460,13 +507,18 @@ void broker_admin_describe_log_dirs(struct broker_request *request)
     result->usable_bytes = request->server->storage.free_bytes;
     result->topics.items = mr_arena_array(
         &request->arena, struct kafka_describe_log_dirs_response_topic, topics->by_name.count);
+    log_dirs_wanted(request, &wanted);
     for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;) {
         struct kafka_describe_log_dirs_response_topic *answer =
             &result->topics.items[result->topics.count];
-        log_dir_topic(request, entry->value, answer);
+        const bool *flags = mr_map_get(&wanted, entry->key);
+        if (flags == NULL && in->topics.count >= 0)
+            continue;
+        log_dir_topic(request, entry->value, flags, answer);
         if (answer->partitions.count > 0)
             result->topics.count++;
     }
+    mr_map_fini(&wanted);
     broker_server_answer(request);
 }
 
@@ -636,6 +688,28 @@ static void configs_save(struct change *change, bool of_broker)
     broker_security_save(&change->request->server->security, &change->node_wait);
 }
 
+/* What the request says about one resource, or one name of it, twice is refused, as Kafka does. */
+static int16_t alter_repeated(struct broker_request *request, bool resource, const mr_str *names,
+                              int32_t count, mr_str *why)
+{
+    const bool *twice = repeated(request, names, count);
+
+    *why = MR_STR("Each resource must appear at most once.");
+    if (resource)
+        return KAFKA_ERROR_INVALID_REQUEST;
+    *why = MR_STR("Error due to duplicate config keys");
+    for (int32_t i = 0; i < count; i++)
+        if (twice[i])
+            return KAFKA_ERROR_INVALID_REQUEST;
+    *why = MR_STR_NULL;
+    return KAFKA_ERROR_NONE;
+}
+
+static mr_str resource_key(struct broker_request *request, int8_t type, mr_str name)
+{
+    return mr_arena_printf(&request->arena, "%d:%.*s", type, MR_STR_ARG(name));
+}
+
 /* The topic whose settings change, or the reason why not. */
 static int16_t alter_find(struct broker_request *request, int8_t type, mr_str name,
                           struct broker_topic **topic, mr_str *why)
@@ -751,13 +825,37 @@ static int16_t alter_one(struct broker_request *request,
     return alter_end(request, topic, &config, err, validate_only, why);
 }
 
+static int16_t alter_any(struct broker_request *request,
+                         const struct kafka_alter_configs_resource *asked, bool repeated_name,
+                         mr_str *why)
+{
+    const struct kafka_alter_configs_request *in = request->in;
+    mr_str *names = mr_arena_array(&request->arena, mr_str, (size_t)asked->configs.count);
+    int16_t code;
+
+    for (int32_t i = 0; i < asked->configs.count; i++)
+        names[i] = asked->configs.items[i].name;
+    code = alter_repeated(request, repeated_name, names, asked->configs.count, why);
+    if (code != KAFKA_ERROR_NONE)
+        return code;
+    return asked->resource_type == BROKER_RESOURCE_GROUP
+               ? alter_group(request, asked, in->validate_only, why)
+               : alter_one(request, asked, in->validate_only, why);
+}
+
 void broker_admin_alter_configs(struct broker_request *request)
 {
     const struct kafka_alter_configs_request *in = request->in;
     struct kafka_alter_configs_response *out = request->out;
     struct change *change = change_new(request);
-    bool of_broker = false;
+    size_t count = (size_t)in->resources.count;
+    mr_str *keys = mr_arena_array(&request->arena, mr_str, count);
+    bool of_broker = false, *twice;
 
+    for (size_t i = 0; i < count; i++)
+        keys[i] = resource_key(request, in->resources.items[i].resource_type,
+                               in->resources.items[i].resource_name);
+    twice = repeated(request, keys, in->resources.count);
     out->responses.items = mr_arena_array(&request->arena, struct kafka_alter_configs_result,
                                           (size_t)in->resources.count);
     out->responses.count = in->resources.count;
@@ -766,9 +864,8 @@ void broker_admin_alter_configs(struct broker_request *request)
         answer->resource_type = in->resources.items[i].resource_type;
         answer->resource_name = in->resources.items[i].resource_name;
         of_broker = of_broker || answer->resource_type == BROKER_RESOURCE_BROKER;
-        answer->error_code = (answer->resource_type == BROKER_RESOURCE_GROUP ? alter_group
-                                                                             : alter_one)(
-            request, &in->resources.items[i], in->validate_only, &answer->error_message);
+        answer->error_code = alter_any(request, &in->resources.items[i], twice[i],
+                                       &answer->error_message);
     }
     if (!in->validate_only)
         configs_save(change, of_broker);
@@ -866,13 +963,37 @@ static int16_t increment_group(struct broker_request *request,
     return alter_group_end(request, asked->resource_name, &config, err, validate_only, why);
 }
 
+static int16_t increment_any(struct broker_request *request,
+                             const struct kafka_incremental_alter_configs_resource *asked,
+                             bool repeated_name, mr_str *why)
+{
+    const struct kafka_incremental_alter_configs_request *in = request->in;
+    mr_str *names = mr_arena_array(&request->arena, mr_str, (size_t)asked->configs.count);
+    int16_t code;
+
+    for (int32_t i = 0; i < asked->configs.count; i++)
+        names[i] = asked->configs.items[i].name;
+    code = alter_repeated(request, repeated_name, names, asked->configs.count, why);
+    if (code != KAFKA_ERROR_NONE)
+        return code;
+    return asked->resource_type == BROKER_RESOURCE_GROUP
+               ? increment_group(request, asked, in->validate_only, why)
+               : increment_one(request, asked, in->validate_only, why);
+}
+
 void broker_admin_incremental_alter_configs(struct broker_request *request)
 {
     const struct kafka_incremental_alter_configs_request *in = request->in;
     struct kafka_incremental_alter_configs_response *out = request->out;
     struct change *change = change_new(request);
-    bool of_broker = false;
+    size_t count = (size_t)in->resources.count;
+    mr_str *keys = mr_arena_array(&request->arena, mr_str, count);
+    bool of_broker = false, *twice;
 
+    for (size_t i = 0; i < count; i++)
+        keys[i] = resource_key(request, in->resources.items[i].resource_type,
+                               in->resources.items[i].resource_name);
+    twice = repeated(request, keys, in->resources.count);
     out->responses.items = mr_arena_array(&request->arena,
                                           struct kafka_incremental_alter_configs_result,
                                           (size_t)in->resources.count);
@@ -882,9 +1003,8 @@ void broker_admin_incremental_alter_configs(struct broker_request *request)
         answer->resource_type = in->resources.items[i].resource_type;
         answer->resource_name = in->resources.items[i].resource_name;
         of_broker = of_broker || answer->resource_type == BROKER_RESOURCE_BROKER;
-        answer->error_code = (answer->resource_type == BROKER_RESOURCE_GROUP ? increment_group
-                                                                             : increment_one)(
-            request, &in->resources.items[i], in->validate_only, &answer->error_message);
+        answer->error_code = increment_any(request, &in->resources.items[i], twice[i],
+                                           &answer->error_message);
     }
     if (!in->validate_only)
         configs_save(change, of_broker);

@@ -183,6 +183,9 @@ mr_err broker_config_set(struct broker_config *config, mr_str name, mr_str value
 
     if (id < 0)
         return mr_fail(MR_NOT_FOUND, "Unknown topic config name: %.*s", MR_STR_ARG(name));
+    if (value.length > MR_LIMIT_BROKER_CONFIG_BYTES)
+        return mr_fail(MR_INVALID, "%s: a value of at most %d bytes is expected, found %zu",
+                       broker_config_rows[id].name, MR_LIMIT_BROKER_CONFIG_BYTES, value.length);
     if (value.data != NULL &&
         (err = broker_config_check(id, broker_config_rows[id].name, value)) != MR_OK)
         return err;
@@ -192,24 +195,33 @@ mr_err broker_config_set(struct broker_config *config, mr_str name, mr_str value
     return MR_OK;
 }
 
+static void list_add(struct mr_buf *list, mr_str part)
+{
+    if (list->length > 0)
+        mr_buf_u8(list, ',');
+    mr_buf_str(list, part);
+}
+
 mr_err broker_config_append(struct broker_config *config, mr_str name, mr_str value, bool subtract)
 {
     int id = broker_config_find(name);
     struct mr_buf text = {0};
-    mr_str present, part;
+    mr_str present, part, more = value;
+    struct mr_map parts = {0};
     mr_err err;
 
     if (id < 0 || broker_config_rows[id].type != BROKER_CONFIG_LIST)
         return mr_fail(MR_INVALID, "Can't append to or subtract from %.*s: it is no list",
                        MR_STR_ARG(name));
+    while (mr_str_split(&more, ',', &part))
+        mr_map_put(&parts, mr_str_trim(part), config);
     present = broker_config_text(config, id);
-    while (present.length > 0 && mr_str_split(&present, ',', &part)) {
-        if (list_has(value, mr_str_trim(part)))
-            continue;
-        mr_buf_printf(&text, "%s%.*s", text.length > 0 ? "," : "", MR_STR_ARG(part));
-    }
+    while (present.length > 0 && mr_str_split(&present, ',', &part))
+        if (mr_map_get(&parts, mr_str_trim(part)) == NULL)
+            list_add(&text, part);
     if (!subtract)
-        mr_buf_printf(&text, "%s%.*s", text.length > 0 ? "," : "", MR_STR_ARG(value));
+        list_add(&text, value);
+    mr_map_fini(&parts);
     err = broker_config_set(config, name,
                             mr_str_of(text.length > 0 ? (char *)text.data : "", text.length));
     mr_buf_fini(&text);

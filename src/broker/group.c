@@ -42,8 +42,56 @@ bool broker_group_is_empty(const struct broker_group *group)
 
 /* ---- members ---- */
 
+/* How many members have a protocol: counted, so that a join has to ask none of them. */
+static size_t support_of(const struct broker_group *group, mr_str protocol)
+{
+    return (size_t)(uintptr_t)mr_map_get(&group->support, protocol);
+}
+
+static bool supports(const struct broker_group_member *member, mr_str protocol, size_t protocols)
+{
+    for (size_t i = 0; i < protocols; i++)
+        if (mr_str_equal(mr_str_from(member->protocols.items[i].name), protocol))
+            return true;
+    return false;
+}
+
+/* The member's protocols come (1) or go (-1); one that it names twice counts once. */
+static void support_change(const struct broker_group_member *member, int change)
+{
+    struct mr_map *support = &member->group->support;
+
+    for (size_t i = 0; i < member->protocols.count; i++) {
+        mr_str name = mr_str_from(member->protocols.items[i].name);
+        size_t count = support_of(member->group, name) + (size_t)change;
+        if (supports(member, name, i))
+            continue;
+        if (count > 0)
+            mr_map_put(support, name, (void *)(uintptr_t)count);
+        else
+            mr_map_remove(support, name);
+    }
+}
+
+static void unlist(struct mr_map *map, const char *name, const struct broker_group_member *member)
+{
+    if (name != NULL && mr_map_get(map, mr_str_from(name)) == member)
+        mr_map_remove(map, mr_str_from(name));
+}
+
+/* Under its id and its instance a member is found without a look at the others. */
+static void member_list(struct broker_group_member *member)
+{
+    mr_map_put(&member->group->by_id, mr_str_from(member->id), member);
+    if (member->instance_id != NULL)
+        mr_map_put(&member->group->by_instance, mr_str_from(member->instance_id), member);
+}
+
 static void member_free(struct broker_group_member *member)
 {
+    unlist(&member->group->by_id, member->id, member);
+    unlist(&member->group->by_instance, member->instance_id, member);
+    support_change(member, -1);
     mr_timer_stop(&member->session);
     for (size_t i = 0; i < member->protocols.count; i++) {
         mr_free(member->protocols.items[i].name);
@@ -60,20 +108,13 @@ static void member_free(struct broker_group_member *member)
 
 static struct broker_group_member *member_find(const struct broker_group *group, mr_str id)
 {
-    for (size_t i = 0; i < group->members.count; i++)
-        if (mr_str_equal(mr_str_from(group->members.items[i]->id), id))
-            return group->members.items[i];
-    return NULL;
+    return mr_map_get(&group->by_id, id);
 }
 
 static struct broker_group_member *member_of_instance(const struct broker_group *group,
                                                       mr_str instance)
 {
-    for (size_t i = 0; i < group->members.count && instance.data != NULL; i++)
-        if (group->members.items[i]->instance_id != NULL &&
-            mr_str_equal(mr_str_from(group->members.items[i]->instance_id), instance))
-            return group->members.items[i];
-    return NULL;
+    return instance.data == NULL ? NULL : mr_map_get(&group->by_instance, instance);
 }
 
 static mr_str member_metadata(const struct broker_group_member *member, const char *protocol)
@@ -104,14 +145,12 @@ static void session_restart(struct broker_group_member *member)
 
 static bool pending_take(struct broker_group *group, mr_str id)
 {
-    for (size_t i = 0; i < group->pending.count; i++) {
-        if (!mr_str_equal(mr_str_from(group->pending.items[i]), id))
-            continue;
-        mr_free(group->pending.items[i]);
-        group->pending.items[i] = group->pending.items[--group->pending.count];
-        return true;
-    }
-    return false;
+    return mr_map_remove(&group->pending, id) != NULL;
+}
+
+static void pending_forget(struct broker_group *group)
+{
+    mr_map_fini(&group->pending);
 }
 
 /* ---- groups ---- */
@@ -143,10 +182,11 @@ void broker_group_free(struct broker_group *group)
     mr_timer_stop(&group->rebalance);
     for (size_t i = 0; i < group->members.count; i++)
         member_free(group->members.items[i]);
-    for (size_t i = 0; i < group->pending.count; i++)
-        mr_free(group->pending.items[i]);
+    pending_forget(group);
     mr_array_fini(&group->members);
-    mr_array_fini(&group->pending);
+    mr_map_fini(&group->by_id);
+    mr_map_fini(&group->by_instance);
+    mr_map_fini(&group->support);
     broker_consumer_group_free(group->consumer);
     broker_share_group_free(group->share);
     broker_offsets_free(group);
@@ -221,9 +261,8 @@ static void classic_clear(struct broker_group *group)
     mr_timer_stop(&group->rebalance);
     for (size_t i = 0; i < group->members.count; i++)
         member_free(group->members.items[i]);
-    for (size_t i = 0; i < group->pending.count; i++)
-        mr_free(group->pending.items[i]);
-    group->members.count = group->pending.count = 0;
+    pending_forget(group);
+    group->members.count = 0;
     group->state = BROKER_GROUP_EMPTY;
     text_set(&group->protocol_type, MR_STR_NULL);
     text_set(&group->protocol, MR_STR_NULL);
@@ -387,46 +426,37 @@ static void rebalance_begin(struct broker_group *group)
     rebalance_check(group);
 }
 
-static bool supports(const struct broker_group_member *member, const char *protocol)
+static const char *vote(const struct broker_group_member *member)
 {
     for (size_t i = 0; i < member->protocols.count; i++)
-        if (strcmp(member->protocols.items[i].name, protocol) == 0)
-            return true;
-    return false;
-}
-
-static bool all_support(const struct broker_group *group, const char *protocol,
-                        const struct broker_group_member *except)
-{
-    for (size_t i = 0; i < group->members.count; i++)
-        if (group->members.items[i] != except && !supports(group->members.items[i], protocol))
-            return false;
-    return true;
+        if (support_of(member->group, mr_str_from(member->protocols.items[i].name)) ==
+            member->group->members.count)
+            return member->protocols.items[i].name;
+    return NULL;
 }
 
 /* Each member votes for the first of its protocols that all others have too. */
 static const char *protocol_choose(const struct broker_group *group)
 {
+    const struct broker_group_member *first = group->members.items[0];
     const char *best = NULL;
     size_t best_votes = 0;
+    struct mr_map votes = {0};
 
-    for (size_t i = 0; i < group->members.items[0]->protocols.count; i++) {
-        const char *name = group->members.items[0]->protocols.items[i].name;
-        size_t votes = 0;
-        if (!all_support(group, name, NULL))
-            continue;
-        for (size_t j = 0; j < group->members.count; j++) {
-            const struct broker_group_member *member = group->members.items[j];
-            size_t k = 0;
-            while (!all_support(group, member->protocols.items[k].name, NULL))
-                k++;
-            votes += strcmp(member->protocols.items[k].name, name) == 0;
-        }
-        if (votes > best_votes) {
+    for (size_t i = 0; i < group->members.count; i++) {
+        mr_str name = mr_str_from(vote(group->members.items[i]));
+        if (name.data != NULL)
+            mr_map_put(&votes, name, (void *)((uintptr_t)mr_map_get(&votes, name) + 1));
+    }
+    for (size_t i = 0; i < first->protocols.count; i++) {
+        const char *name = first->protocols.items[i].name;
+        size_t count = (size_t)(uintptr_t)mr_map_get(&votes, mr_str_from(name));
+        if (count > best_votes) {
             best = name;
-            best_votes = votes;
+            best_votes = count;
         }
     }
+    mr_map_fini(&votes);
     return best;
 }
 
@@ -470,12 +500,13 @@ static void rebalance_end(struct broker_group *group)
     }
 }
 
-static size_t joined_count(const struct broker_group *group)
+/* Whether a member has joined (true), or has not (false). */
+static bool some_joined(const struct broker_group *group, bool joined)
 {
-    size_t count = 0;
     for (size_t i = 0; i < group->members.count; i++)
-        count += group->members.items[i]->joining != NULL;
-    return count;
+        if ((group->members.items[i]->joining != NULL) == joined)
+            return true;
+    return false;
 }
 
 static void rebalance_check(struct broker_group *group)
@@ -483,8 +514,7 @@ static void rebalance_check(struct broker_group *group)
     if (group->state != BROKER_GROUP_PREPARING)
         return;
     if (group->members.count > 0 &&
-        (group->gathering || joined_count(group) < group->members.count ||
-         group->pending.count > 0))
+        (group->gathering || group->pending.count > 0 || some_joined(group, false)))
         return;
     rebalance_end(group);
 }
@@ -525,13 +555,11 @@ static void rebalance_late(struct mr_timer *timer)
         rebalance_begin(group);
         return;
     }
-    for (size_t i = 0; i < group->pending.count; i++)
-        mr_free(group->pending.items[i]);
-    group->pending.count = 0;
+    pending_forget(group);
     if (group->state != BROKER_GROUP_PREPARING)
         return;
     members_drop_absent(group);
-    if (group->members.count > 0 && joined_count(group) == 0)
+    if (group->members.count > 0 && !some_joined(group, true))
         mr_timer_start(group->groups->server->loop, &group->rebalance, rebalance_us(group));
     else
         rebalance_end(group);
@@ -589,6 +617,7 @@ static void member_update(struct broker_group_member *member, struct broker_requ
 {
     const struct kafka_join_group_request *in = request->in;
 
+    support_change(member, -1);
     for (size_t i = 0; i < member->protocols.count; i++) {
         mr_free(member->protocols.items[i].name);
         mr_bytes_unref(member->protocols.items[i].metadata);
@@ -599,6 +628,7 @@ static void member_update(struct broker_group_member *member, struct broker_requ
             mr_copy_cstr(in->protocols.items[i].name),
             mr_bytes_copy(in->protocols.items[i].metadata.data,
                           in->protocols.items[i].metadata.length)};
+    support_change(member, 1);
     member->session_timeout_ms = in->session_timeout_ms;
     member->rebalance_timeout_ms = in->rebalance_timeout_ms > 0 ? in->rebalance_timeout_ms
                                                                 : in->session_timeout_ms;
@@ -665,6 +695,7 @@ static struct broker_group_member *member_add(struct broker_group *group,
     member->session.run = member_silent;
     if (in->group_instance_id.data != NULL)
         member->instance_id = mr_copy_cstr(in->group_instance_id);
+    member_list(member);
     if (group->members.count == 0)
         text_set(&group->protocol_type, in->protocol_type);
     *mr_array_add(&group->members) = member;
@@ -696,7 +727,9 @@ static void join_as_instance(struct broker_group_member *member, struct broker_r
     mr_str old_id = broker_server_text(request, member->id), id = member_id_make(request);
 
     member_let_go(member, KAFKA_ERROR_FENCED_INSTANCE_ID);
+    unlist(&group->by_id, member->id, member);
     text_set(&member->id, id);
+    member_list(member);
     if (led)
         text_set(&group->leader, id);
     member_update(member, request);
@@ -743,7 +776,7 @@ static void join_new(struct broker_group *group, struct broker_request *request)
     }
     id = member_id_make(request);
     if (in->group_instance_id.data == NULL && request->header.request_api_version >= 4) {
-        *mr_array_add(&group->pending) = mr_copy_cstr(id);
+        mr_map_put(&group->pending, id, group);
         if (group->rebalance.loop == NULL) /* an id that is never used is forgotten */
             mr_timer_start(group->groups->server->loop, &group->rebalance,
                            (int64_t)in->session_timeout_ms * 1000);
@@ -797,7 +830,10 @@ static int16_t join_check(const struct broker_request *request)
         return KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL;
     for (int32_t i = 0; i < in->protocols.count; i++)
         bytes += in->protocols.items[i].name.length + in->protocols.items[i].metadata.length;
-    return bytes > MR_LIMIT_BROKER_MEMBER_BYTES ? KAFKA_ERROR_INVALID_REQUEST : KAFKA_ERROR_NONE;
+    return bytes > MR_LIMIT_BROKER_MEMBER_BYTES ||
+                   in->protocols.count > MR_LIMIT_BROKER_GROUP_PROTOCOLS
+               ? KAFKA_ERROR_INVALID_REQUEST
+               : KAFKA_ERROR_NONE;
 }
 
 static bool join_fits(const struct broker_group *group, const struct kafka_join_group_request *in,
@@ -810,16 +846,9 @@ static bool join_fits(const struct broker_group *group, const struct kafka_join_
     if (!mr_str_equal(mr_str_from(group->protocol_type), in->protocol_type))
         return false;
     for (int32_t i = 0; i < in->protocols.count; i++) {
-        size_t have = 0;
-        for (size_t j = 0; j < group->members.count; j++) {
-            const struct broker_group_member *member = group->members.items[j];
-            bool has = false; /* a member may name one twice */
-            for (size_t k = 0; k < member->protocols.count && member != self; k++)
-                has = has || mr_str_equal(mr_str_from(member->protocols.items[k].name),
-                                          in->protocols.items[i].name);
-            have += has;
-        }
-        if (have >= others)
+        mr_str name = in->protocols.items[i].name;
+        bool own = self != NULL && supports(self, name, self->protocols.count);
+        if (support_of(group, name) - (own ? 1 : 0) >= others)
             return true;
     }
     return false;
@@ -897,11 +926,12 @@ static void assignment_take(struct broker_group *group, const struct kafka_sync_
         struct broker_group_member *member = group->members.items[i];
         mr_bytes_unref(member->assignment);
         member->assignment = NULL;
-        for (int32_t j = 0; j < in->assignments.count; j++)
-            if (member->assignment == NULL &&
-                mr_str_equal(in->assignments.items[j].member_id, mr_str_from(member->id)))
-                member->assignment = mr_bytes_copy(in->assignments.items[j].assignment.data,
-                                                   in->assignments.items[j].assignment.length);
+    }
+    for (int32_t i = 0; i < in->assignments.count; i++) {
+        const struct kafka_sync_group_assignment *row = &in->assignments.items[i];
+        struct broker_group_member *member = member_find(group, row->member_id);
+        if (member != NULL && member->assignment == NULL)
+            member->assignment = mr_bytes_copy(row->assignment.data, row->assignment.length);
     }
     group->state = BROKER_GROUP_STABLE;
     group->changed_ms = broker_storage_now_ms(&group->groups->server->storage);
@@ -1096,6 +1126,8 @@ static void member_restore(struct broker_group *group, struct mr_in *in, uint16_
         mr_copy_cstr(mr_str_from(group->protocol)),
         mr_bytes_copy(subscription.data, subscription.length)};
     member->assignment = mr_bytes_copy(assignment.data, assignment.length);
+    member_list(member);
+    support_change(member, 1);
     *mr_array_add(&group->members) = member;
 }
 

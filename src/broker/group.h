@@ -43,7 +43,9 @@ struct broker_group {
     char *leader;
     int64_t changed_ms;
     MR_ARRAY(struct broker_group_member *) members; /* in order of joining */
-    MR_ARRAY(char *) pending;                       /* member ids given out that did not join yet */
+    struct mr_map by_id, by_instance;               /* the same, to be found */
+    struct mr_map support;                          /* protocol -> how many members have it */
+    struct mr_map pending;                          /* member ids given out that did not join yet */
     struct mr_timer rebalance;
     bool gathering; /* an empty group that waits for more members before it begins, until: */
     int64_t gather_end_us;
