@@ -72,8 +72,8 @@ STORY("very many names in a question about log folders cost nothing")
     int32_t one = 1, two[] = {2, 2, 7000};
 
     has_topic(peer, "orders", 2000);
-    request.topics.items = mr_arena_array(&peer->arena, struct kafka_describe_log_dirs_request_topic,
-                                          NAMES);
+    request.topics.items = mr_arena_array(&peer->arena,
+                                          struct kafka_describe_log_dirs_request_topic, NAMES);
     request.topics.count = NAMES;
     for (int i = 0; i < NAMES; i++)
         request.topics.items[i] = (struct kafka_describe_log_dirs_request_topic){
@@ -92,8 +92,8 @@ STORY("very many names in a question about log folders cost nothing")
 
 static int16_t appends(struct peer *peer, int count, mr_str value)
 {
-    struct kafka_incremental_alter_configs_resource resource = {
-        .resource_type = 2, .resource_name = MR_STR("orders")};
+    struct kafka_incremental_alter_configs_resource resource = {.resource_type = 2,
+                                                                .resource_name = MR_STR("orders")};
     struct kafka_incremental_alter_configs_request request = {.resources = {&resource, 1}};
     struct kafka_incremental_alter_configs_response response;
 
@@ -190,7 +190,8 @@ STORY("a group with many members, protocols and assignments goes on as one with 
 
     sync.generation_id = joined.generation_id;
     sync.member_id = joined.member_id;
-    sync.assignments.items = mr_arena_array(&first->arena, struct kafka_sync_group_assignment, ROWS);
+    sync.assignments.items = mr_arena_array(&first->arena, struct kafka_sync_group_assignment,
+                                            ROWS);
     sync.assignments.count = ROWS;
     for (int i = 0; i < ROWS; i++)
         sync.assignments.items[i] = (struct kafka_sync_group_assignment){
@@ -216,5 +217,39 @@ STORY("a group with many members, protocols and assignments goes on as one with 
     calls_much(first, leave_group, 3, &leave, &left);
     expect_int(left.members.items[0].error_code, KAFKA_ERROR_UNKNOWN_MEMBER_ID);
     expect_int(left.members.items[ROWS - 1].error_code, 0);
+    stops(&b);
+}
+
+/* ---- connections ---- */
+
+STORY("a client that says nothing for long is let go, one that waits for records is not")
+{
+    struct broker b;
+    given_broker_with(t, &b, "connections.max.idle.ms=60000\n");
+    struct peer *quiet = given_peer(&b), *waits = given_peer(&b), *speaks = given_peer(&b);
+    struct kafka_fetch_request_partition row = {
+        .current_leader_epoch = -1, .log_start_offset = -1, .partition_max_bytes = 1000};
+    struct kafka_fetch_request_topic rows = {.topic = MR_STR("orders"), .partitions = {&row, 1}};
+    struct kafka_fetch_request request = {.replica_id = -1,
+                                          .max_wait_ms = 600000,
+                                          .min_bytes = 1,
+                                          .max_bytes = 1000,
+                                          .session_epoch = -1,
+                                          .topics = {&rows, 1}};
+    struct kafka_fetch_response response;
+    char byte;
+
+    has_topic(quiet, "orders", 1);
+    asks(waits, KAFKA_API_fetch, 11, &request);
+    for (int i = 0; i < 14; i++) {
+        passes(&b, 5000);
+        struct kafka_heartbeat_request beat = {.group_id = MR_STR("billing")};
+        struct kafka_heartbeat_response beaten;
+        calls(speaks, heartbeat, 3, &beat, &beaten);
+    }
+    expect_int(read(quiet->fd, &byte, 1), 0);
+    puts_records(speaks, "orders", 0, "apple", 1);
+    hears(waits, KAFKA_API_fetch, 11, &response);
+    expect_int(response.responses.items[0].partitions.items[0].high_watermark, 1);
     stops(&b);
 }

@@ -196,6 +196,7 @@ static void conn_flush(struct broker_conn *conn)
             request_leave(conn, request);
         request_free(request);
     }
+    net_busy(conn->net, conn->request_count > 0);
     conn->flushing = false;
     conn_relieve(conn);
 }
@@ -356,6 +357,7 @@ static void enqueue(struct broker_conn *conn, struct broker_request *request)
     conn->request_count++;
     conn->request_bytes += request->frame.length;
     conn->fetch_count += is_fetch(request->api);
+    net_busy(conn->net, true);
     if (!conn->paused && (conn->request_count >= MR_LIMIT_BROKER_PIPELINE ||
                           conn->request_bytes >= MR_LIMIT_BROKER_PIPELINE_BYTES ||
                           conn->fetch_count >= CONN_FETCHES_MAX)) {
@@ -725,10 +727,21 @@ static void topics_loaded(struct broker_topics *topics, mr_err err)
     mr_disk_submit(server->disk, &load->job);
 }
 
+static void idle_begin(struct broker_server *server)
+{
+    int64_t ms = broker_server_number(server, BROKER_NODE_connections_max_idle_ms);
+
+    if (server->listener != NULL)
+        net_listener_idle_us(server->listener, ms < 0 ? 0 : ms * 1000);
+    if (server->inside != NULL)
+        net_listener_idle_us(server->inside, ms < 0 ? 0 : ms * 1000);
+}
+
 static void open_on_loop(struct mr_task *task)
 {
     struct broker_server *server = mr_container(task, struct broker_server, open_task);
 
+    idle_begin(server);
     broker_snapshots_begin(&server->snapshots);
     server->topics.loaded = topics_loaded;
     broker_topics_load(&server->topics);
@@ -771,6 +784,7 @@ static void server_free(struct broker_server *server)
     broker_node_fini(&server->node);
     broker_answers_fini(server);
     broker_storage_fini(&server->storage);
+    net_budget_free(server->receiving);
     while (server->spare != NULL) {
         struct broker_request *request = server->spare;
         server->spare = request->next;
@@ -780,9 +794,18 @@ static void server_free(struct broker_server *server)
     mr_free(server);
 }
 
-/* Both ports let the same people in. */
+static void budget_make(struct broker_server *server)
+{
+    int64_t bytes = broker_server_number(server, BROKER_NODE_queued_max_request_bytes);
+
+    server->receiving = net_budget_new(server->loop, bytes < 0 ? SIZE_MAX / 2 : (size_t)bytes);
+}
+
+/* Both ports let the same people in, and take their requests into the same room. */
 static void guard(struct broker_server *server, struct net_listener *listener)
 {
+    if (listener != NULL)
+        net_listener_budget(listener, server->receiving);
     if (listener != NULL && server->security.tls != NULL)
         net_listener_tls(listener, server->security.tls);
 }
@@ -858,6 +881,7 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
                          &handler_of_clients, server, &server->inside);
     if (err != MR_OK)
         goto out;
+    budget_make(server);
     guard(server, server->listener);
     guard(server, server->inside);
     broker_node_apply(server);

@@ -75,6 +75,7 @@ struct broker_server {
     char advertise_host[256]; /* empty: that of the connection */
     uint16_t advertise_port;
     size_t conn_count;
+    struct net_budget *receiving; /* large requests on their way in */
     struct mr_counter
         *requests[KAFKA_API_KEY_MAX + 1]; /* answered ones, by API; made on first use */
     struct broker_answers *answers[KAFKA_API_KEY_MAX + 1]; /* the same */

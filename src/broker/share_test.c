@@ -547,7 +547,7 @@ STORY("share groups are no more than there may be, and one that stands nowhere i
     passes(&b, 8LL * 24 * 3600 * 1000);
     expect_int((int64_t)groups->share_count, 0);
     groups->share_count += others + 1;
-    struct member bob = {.peer = peer, .id = "bob"};
+    struct member bob = {.peer = given_peer(&b), .id = "bob"}; /* the first one was idle for long */
     expect_int(beats(&bob, "work", 0), KAFKA_ERROR_GROUP_MAX_SIZE_REACHED);
     groups->share_count--;
     groups->share_partition_count = MR_LIMIT_BROKER_SHARE_PARTITIONS - 1;

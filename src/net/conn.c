@@ -24,9 +24,10 @@
 #include <unistd.h>
 
 enum {
-    SHARED_BYTES = 65536,     /* a buffer for small frames */
-    OWN_BYTES = 16384,        /* larger frames may get their own */
-    ROOM_BYTES_MIN = 4096,    /* with less room and an unknown length a fresh buffer is taken */
+    SHARED_BYTES = 65536,  /* a buffer for small frames */
+    OWN_BYTES = 16384,     /* larger frames may get their own */
+    ROOM_BYTES_MIN = 4096, /* with less room and an unknown length a fresh buffer is taken */
+    GROWS_BYTES = 1 << 20, /* of a larger frame this much has to come before it gets its buffer */
     TURN_BYTES_MAX = 1 << 20, /* read of one connection in one turn: others have work too */
     TAIL_BYTES_MAX = 65536,   /* then the open end is closed and a new one begun */
     TAIL_KEPT_BYTES = 65536,  /* memory that an empty open end keeps */
@@ -81,7 +82,11 @@ struct net_conn {
     /* receiving */
     struct mr_bytes *in;
     size_t parse, fill;
-    size_t frame_bytes; /* of the frame at `parse`; 0: not known */
+    size_t frame_bytes;              /* of the frame at `parse`; 0: not known */
+    struct net_budget *budget;       /* of large frames; NULL: there is none */
+    struct net_budget_frame counted; /* the frame at `parse`, when it is one of them */
+    int64_t active_us;               /* bytes have come or gone */
+    bool busy;                       /* owes its peer an answer */
     /* sending */
     MR_ARRAY(struct out_item) items;
     size_t items_at; /* the first that is not sent */
@@ -121,6 +126,7 @@ static void conn_end_with(struct net_conn *conn, mr_err why, const char *text)
     conn->why = why;
     conn->why_text = mr_copy_cstr(mr_str_from(text));
     mr_timer_stop(&conn->timer);
+    net_budget_leave(&conn->counted);
     net_address_cancel(conn->resolve);
     conn->resolve = NULL;
     if (conn->watch.fd >= 0) {
@@ -179,7 +185,7 @@ static size_t cipher_bytes(const struct net_conn *conn)
 
 static bool may_read(const struct net_conn *conn)
 {
-    return conn->state == CONN_OPEN && !conn->paused && !conn->out_full;
+    return conn->state == CONN_OPEN && !conn->paused && !conn->out_full && !conn->counted.waits;
 }
 
 static void watch_update(struct net_conn *conn)
@@ -193,7 +199,7 @@ static void watch_update(struct net_conn *conn)
         (conn->state >= CONN_SHAKING && conn->state < CONN_LINGERING && cipher_bytes(conn) > 0) ||
         ((conn->state == CONN_OPEN || conn->state == CONN_CLOSING) && net_out_bytes(conn) > 0))
         events |= EPOLLOUT;
-    if (conn->state == CONN_OPEN && conn->paused && !conn->end_seen)
+    if (conn->state == CONN_OPEN && (conn->paused || conn->counted.waits) && !conn->end_seen)
         events |= EPOLLRDHUP;
     if (events == 0)
         events = EPOLLERR; /* always told, but 0 would mean unwatched */
@@ -285,6 +291,7 @@ static bool flush_cipher(struct net_conn *conn)
         if (put <= 0)
             return false;
         net_tls_session_sent(conn->tls, (size_t)put);
+        conn->active_us = mr_loop_now_us(conn->loop);
     }
     return true;
 }
@@ -345,6 +352,7 @@ static void flush_plain(struct net_conn *conn)
             return;
         }
         sent(conn, (size_t)put);
+        conn->active_us = mr_loop_now_us(conn->loop);
         if ((size_t)put < bytes)
             break;
     }
@@ -469,6 +477,12 @@ static void in_renew(struct net_conn *conn, size_t bytes)
     conn->fill = pending;
 }
 
+/* Of the buffer for a frame: what is only announced costs little, and little is moved. */
+static size_t own_bytes(size_t frame_bytes, size_t pending)
+{
+    return frame_bytes < GROWS_BYTES || pending >= GROWS_BYTES ? frame_bytes : GROWS_BYTES;
+}
+
 /* Makes room before a read; returns how much may be read. */
 static size_t in_room(struct net_conn *conn)
 {
@@ -476,8 +490,10 @@ static size_t in_room(struct net_conn *conn)
     if (conn->in == NULL || (pending == 0 && conn->fill == usable(conn))) {
         in_renew(conn, SHARED_BYTES - NET_PADDING);
     } else if (conn->frame_bytes > 0) {
-        if (conn->frame_bytes > usable(conn) - conn->parse)
-            in_renew(conn, conn->frame_bytes > OWN_BYTES ? conn->frame_bytes
+        bool shared = conn->in->capacity == SHARED_BYTES;
+        if (conn->frame_bytes > usable(conn) - conn->parse &&
+            (shared || conn->fill == usable(conn)))
+            in_renew(conn, conn->frame_bytes > OWN_BYTES ? own_bytes(conn->frame_bytes, pending)
                                                          : SHARED_BYTES - NET_PADDING);
     } else if (usable(conn) - conn->fill < ROOM_BYTES_MIN) {
         in_renew(conn, pending < OWN_BYTES ? SHARED_BYTES - NET_PADDING : 2 * pending);
@@ -503,8 +519,11 @@ static void parse(struct net_conn *conn)
         if (conn->state == CONN_DEAD)
             return;
         conn->frame_bytes = total;
+        if (total > SHARED_BYTES && total > seen.length && conn->budget != NULL)
+            net_budget_enter(conn->budget, &conn->counted, conn, total);
         if (total == 0 || total > seen.length)
             return;
+        net_budget_leave(&conn->counted);
         conn->frame_bytes = 0;
         conn->parse += total;
         err = conn->handler->message(conn, conn->in, mr_str_of(seen.data, total));
@@ -562,6 +581,7 @@ static void read_tls(struct net_conn *conn)
         }
         conn->fill += got;
         read_bytes += got;
+        conn->active_us = mr_loop_now_us(conn->loop);
         parse(conn);
     }
     if (conn->state == CONN_DEAD)
@@ -593,6 +613,7 @@ static void read_plain(struct net_conn *conn)
             return;
         }
         conn->fill += (size_t)got;
+        conn->active_us = mr_loop_now_us(conn->loop);
         read_bytes += (size_t)got;
         parse(conn);
         if ((size_t)got < room)
@@ -765,7 +786,7 @@ static void conn_ready(struct mr_watch *watch, uint32_t events)
         read_frames(conn);
     if (conn->state == CONN_DEAD)
         return;
-    if ((events & EPOLLRDHUP) != 0 && conn->paused) {
+    if ((events & EPOLLRDHUP) != 0 && (conn->paused || conn->counted.waits)) {
         conn->end_seen = has_left(conn);
         if (!conn->end_seen) {
             peer_gone(conn);
@@ -844,32 +865,82 @@ struct net_conn *net_conn_new(struct mr_loop *loop, const struct net_handler *ha
     conn->timer.run = conn_late;
     conn->turn_end.run = conn_turn_end;
     conn->low_mark = LOW_MARK_BYTES;
+    conn->active_us = mr_loop_now_us(loop);
     return conn;
 }
 
 void net_conn_accepted(struct net_conn *conn, int fd, const struct sockaddr_storage *peer,
-                       const struct net_tls *tls, struct net_listener *listener)
+                       const struct net_tls *tls, struct net_budget *budget,
+                       struct net_listener *listener)
 {
     conn->accepted = conn->untold = true;
     conn->watch.fd = fd;
     conn->peer = *peer;
     conn->listener = listener;
+    conn->budget = budget;
     if (tls != NULL)
         conn->tls = net_tls_session_new(tls, NULL);
     net_listener_add(listener, conn);
     conn_connected(conn);
 }
 
-bool net_conn_is_from(const struct net_conn *conn, const struct sockaddr_storage *peer)
+size_t net_source(const struct sockaddr_storage *peer, char key[16])
 {
-    if (conn->peer.ss_family != peer->ss_family)
-        return false;
-    if (peer->ss_family == AF_INET)
-        return ((const struct sockaddr_in *)&conn->peer)->sin_addr.s_addr ==
-               ((const struct sockaddr_in *)peer)->sin_addr.s_addr;
-    return peer->ss_family == AF_INET6 &&
-           memcmp(&((const struct sockaddr_in6 *)&conn->peer)->sin6_addr,
-                  &((const struct sockaddr_in6 *)peer)->sin6_addr, sizeof(struct in6_addr)) == 0;
+    if (peer->ss_family == AF_INET) {
+        memcpy(key, &((const struct sockaddr_in *)peer)->sin_addr, 4);
+        return 4;
+    }
+    if (peer->ss_family != AF_INET6)
+        return 0;
+    memcpy(key, &((const struct sockaddr_in6 *)peer)->sin6_addr, 16);
+    return 16;
+}
+
+size_t net_conn_source(const struct net_conn *conn, char key[16])
+{
+    return net_source(&conn->peer, key);
+}
+
+void net_conn_let_in(struct net_conn *conn)
+{
+    conn->again = true;
+    later(conn);
+    watch_update(conn);
+}
+
+void net_conn_too_slow(struct net_conn *conn, size_t frame_bytes)
+{
+    struct net_address peer;
+    net_peer(conn, &peer);
+    conn_end(conn,
+             mr_fail(MR_TIMEOUT,
+                     "%s:%u: a message of %zu bytes does not come, and others wait for its room",
+                     peer.host, peer.port, frame_bytes));
+}
+
+void net_conn_give_up(struct net_conn *conn, const char *why)
+{
+    conn_end_with(conn, MR_CANCELLED, why);
+}
+
+bool net_conn_is_read(const struct net_conn *conn)
+{
+    return may_read(conn);
+}
+
+bool net_conn_is_busy(const struct net_conn *conn)
+{
+    return conn->busy || conn->state != CONN_OPEN;
+}
+
+int64_t net_conn_quiet_us(const struct net_conn *conn)
+{
+    return mr_loop_now_us(conn->loop) - conn->active_us;
+}
+
+void net_busy(struct net_conn *conn, bool busy)
+{
+    conn->busy = busy;
 }
 
 struct net_conn_links *net_conn_links(struct net_conn *conn)

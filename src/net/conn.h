@@ -14,9 +14,19 @@ struct net_resolve;
 struct net_conn *net_conn_new(struct mr_loop *loop, const struct net_handler *handler,
                               void *context);
 void net_conn_accepted(struct net_conn *conn, int fd, const struct sockaddr_storage *peer,
-                       const struct net_tls *tls, struct net_listener *listener);
-/* Whether the connection comes from the address (ports do not matter). */
-bool net_conn_is_from(const struct net_conn *conn, const struct sockaddr_storage *peer);
+                       const struct net_tls *tls, struct net_budget *budget,
+                       struct net_listener *listener);
+/* Where it comes from, without the port: the bytes of the address; 0: this machine's files. */
+size_t net_source(const struct sockaddr_storage *peer, char key[16]);
+size_t net_conn_source(const struct net_conn *conn, char key[16]);
+/* Since bytes have come or gone. Busy: something is owed to the peer, or the connection is not open. */
+int64_t net_conn_quiet_us(const struct net_conn *conn);
+bool net_conn_is_busy(const struct net_conn *conn);
+void net_conn_give_up(struct net_conn *conn, const char *why);
+/* What the budget says: it may go on reading; its frame takes too long. */
+void net_conn_let_in(struct net_conn *conn);
+bool net_conn_is_read(const struct net_conn *conn); /* not paused */
+void net_conn_too_slow(struct net_conn *conn, size_t frame_bytes);
 
 /* The links of a listener's list. */
 struct net_conn_links {
@@ -25,6 +35,21 @@ struct net_conn_links {
 struct net_conn_links *net_conn_links(struct net_conn *conn);
 /* The listener is closing: the connection ends, and forgets it. */
 void net_conn_orphan(struct net_conn *conn);
+
+/* budget.c: a frame that is not whole yet and larger than the buffers that small ones share. {0}: none. */
+struct net_budget_source;
+struct net_budget_frame {
+    struct net_budget_source *source; /* NULL: none */
+    struct net_conn *conn;
+    struct net_budget_frame *next, *previous;
+    size_t bytes;
+    int64_t since_us;
+    bool counts, waits; /* let in; kept from being read */
+};
+/* Lets the frame in or makes it wait; one that is known already stays as it is. */
+void net_budget_enter(struct net_budget *budget, struct net_budget_frame *frame,
+                      struct net_conn *conn, size_t bytes);
+void net_budget_leave(struct net_budget_frame *frame); /* accepts {0} */
 
 /* listener.c */
 void net_listener_add(struct net_listener *listener, struct net_conn *conn);

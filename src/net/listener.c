@@ -12,6 +12,9 @@ enum {
     BACKLOG = 1024,
     ACCEPTS_MAX = 64,         /* in one turn: others have work too */
     OUT_OF_FILES_US = 100000, /* how long to wait when there is no descriptor left */
+    QUIET_US = 10000000,      /* then a connection may give way to a new one */
+    IDLE_LOOKS = 10,          /* in the time after which one is idle */
+    REFUSED_US = 10000000,    /* refused ones are told of once in so long */
 };
 
 struct net_listener {
@@ -24,6 +27,12 @@ struct net_listener {
     uint16_t port;
     struct net_conn *first;
     size_t conn_count, conns_max, conns_per_address_max;
+    struct mr_map sources; /* address -> how many of them */
+    struct net_budget *budget;
+    int64_t idle_us; /* 0: never */
+    struct mr_timer idle_timer;
+    int64_t refused_us; /* told of last */
+    size_t refused_more;
     const struct net_tls *tls; /* the owner's; NULL: plain */
 };
 
@@ -106,6 +115,23 @@ mr_err net_listener_socket(const char *host, uint16_t port, int *fd_out, uint16_
 
 /* ---- connections ---- */
 
+static size_t source_count(const struct net_listener *listener, mr_str source)
+{
+    return (size_t)(uintptr_t)mr_map_get(&listener->sources, source);
+}
+
+static void source_change(struct net_listener *listener, const struct net_conn *conn, int change)
+{
+    char key[16];
+    mr_str source = mr_str_of(key, net_conn_source(conn, key));
+    size_t count = source_count(listener, source) + (size_t)change;
+
+    if (count > 0)
+        mr_map_put(&listener->sources, source, (void *)(uintptr_t)count);
+    else
+        mr_map_remove(&listener->sources, source);
+}
+
 void net_listener_add(struct net_listener *listener, struct net_conn *conn)
 {
     struct net_conn_links *links = net_conn_links(conn);
@@ -115,6 +141,7 @@ void net_listener_add(struct net_listener *listener, struct net_conn *conn)
         net_conn_links(listener->first)->previous = conn;
     listener->first = conn;
     listener->conn_count++;
+    source_change(listener, conn, 1);
 }
 
 void net_listener_remove(struct net_listener *listener, struct net_conn *conn)
@@ -128,6 +155,7 @@ void net_listener_remove(struct net_listener *listener, struct net_conn *conn)
         net_conn_links(links->next)->previous = links->previous;
     *links = (struct net_conn_links){0};
     listener->conn_count--;
+    source_change(listener, conn, -1);
 }
 
 static void watch_update(struct net_listener *listener)
@@ -143,26 +171,109 @@ static void files_again(struct mr_timer *timer)
     watch_update(mr_container(timer, struct net_listener, timer));
 }
 
+/* The address that has most connections. */
+static mr_str source_with_most(const struct net_listener *listener, size_t *most)
+{
+    mr_str source = MR_STR_NULL;
+    struct mr_map_entry *entry;
+
+    *most = 0;
+    for (size_t i = 0; (entry = mr_map_next(&listener->sources, &i)) != NULL;)
+        if ((size_t)(uintptr_t)entry->value > *most) {
+            *most = (size_t)(uintptr_t)entry->value;
+            source = entry->key;
+        }
+    return source;
+}
+
+/* The connection of this address that has been quiet for longest; of busy ones only when there are no others. */
+static struct net_conn *quietest(const struct net_listener *listener, mr_str source)
+{
+    struct net_conn *found = NULL;
+    char key[16];
+
+    for (struct net_conn *conn = listener->first; conn != NULL; conn = net_conn_links(conn)->next) {
+        if (!mr_str_equal(mr_str_of(key, net_conn_source(conn, key)), source))
+            continue;
+        bool better = found == NULL || net_conn_quiet_us(conn) > net_conn_quiet_us(found);
+        if (found != NULL && net_conn_is_busy(conn) != net_conn_is_busy(found))
+            better = net_conn_is_busy(found);
+        if (better)
+            found = conn;
+    }
+    return found;
+}
+
+/* When all places are taken: one address cannot keep the others out by connections that do nothing, nor by
+ * having most of them. */
+static bool place_make(struct net_listener *listener, mr_str newcomer)
+{
+    size_t most = 0;
+    mr_str source = source_with_most(listener, &most);
+    bool by_right = source_count(listener, newcomer) < most / 2;
+    struct net_conn *conn;
+
+    if (most == 0)
+        return false;
+    conn = quietest(listener, source);
+    if (!by_right && (net_conn_is_busy(conn) || net_conn_quiet_us(conn) < QUIET_US))
+        return false;
+    net_conn_give_up(conn, "it was quiet, and its place was wanted");
+    return true;
+}
+
+/* A stranger's tries must not fill the log. */
+static void refused_tell(struct net_listener *listener, const char *host, const char *why,
+                         size_t count)
+{
+    int64_t now_us = mr_loop_now_us(listener->loop);
+
+    if (listener->refused_us != 0 && now_us - listener->refused_us < REFUSED_US) {
+        listener->refused_more++;
+        return;
+    }
+    mr_log(MR_LOG_WARN, "net",
+           "port %u: %s %s: %zu are open already (%zu more since the last such line)",
+           listener->port, why, host, count, listener->refused_more);
+    listener->refused_us = now_us;
+    listener->refused_more = 0;
+}
+
 /* Whether the peer may have one more connection. */
-static bool may_accept(const struct net_listener *listener, const struct sockaddr_storage *peer)
+static bool may_accept(struct net_listener *listener, const struct sockaddr_storage *peer)
 {
     struct net_address text;
-    size_t count = 0;
-    if (listener->conn_count >= listener->conns_max) {
-        mr_log(MR_LOG_WARN, "net", "port %u: refused a connection: %zu are open already",
-               listener->port, listener->conn_count);
+    char key[16];
+    mr_str newcomer = mr_str_of(key, net_source(peer, key));
+    size_t count = source_count(listener, newcomer), all = listener->conn_count;
+
+    net_address_text(peer, &text);
+    if (listener->conns_per_address_max > 0 && count >= listener->conns_per_address_max) {
+        refused_tell(listener, text.host, "refused a connection of", count);
         return false;
     }
-    if (listener->conns_per_address_max == 0)
+    if (all < listener->conns_max)
         return true;
-    for (struct net_conn *conn = listener->first; conn != NULL; conn = net_conn_links(conn)->next)
-        count += net_conn_is_from(conn, peer);
-    if (count < listener->conns_per_address_max)
-        return true;
-    net_address_text(peer, &text);
-    mr_log(MR_LOG_WARN, "net", "port %u: refused a connection of %s: it has %zu already",
-           listener->port, text.host, count);
-    return false;
+    if (!place_make(listener, newcomer)) {
+        refused_tell(listener, text.host, "refused a connection of", all);
+        return false;
+    }
+    refused_tell(listener, text.host, "closed a quiet connection for one of", all);
+    return true;
+}
+
+/* Ends what has been idle for too long. */
+static void idle_look(struct mr_timer *timer)
+{
+    struct net_listener *listener = mr_container(timer, struct net_listener, idle_timer);
+    struct net_conn *next;
+
+    mr_timer_start(listener->loop, timer, listener->idle_us / IDLE_LOOKS + 1);
+    for (struct net_conn *conn = listener->first; conn != NULL; conn = next) {
+        next = net_conn_links(conn)->next;
+        if (!net_conn_is_busy(conn) && net_conn_quiet_us(conn) >= listener->idle_us)
+            net_close(conn);
+    }
 }
 
 static void listener_ready(struct mr_watch *watch, uint32_t events)
@@ -192,7 +303,7 @@ static void listener_ready(struct mr_watch *watch, uint32_t events)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
         struct net_conn *conn = net_conn_new(listener->loop, listener->handler, listener->context);
-        net_conn_accepted(conn, fd, &peer, listener->tls, listener);
+        net_conn_accepted(conn, fd, &peer, listener->tls, listener->budget, listener);
     }
 }
 
@@ -209,6 +320,7 @@ static mr_err listener_new(struct mr_loop *loop, int fd, uint16_t port,
     listener->context = context;
     listener->watch = (struct mr_watch){.ready = listener_ready, .fd = fd};
     listener->timer.run = files_again;
+    listener->idle_timer.run = idle_look;
     listener->accepting = true;
     listener->port = port;
     listener->conns_max = MR_LIMIT_CONNS;
@@ -258,10 +370,12 @@ void net_listener_close(struct net_listener *listener)
     if (listener == NULL)
         return;
     mr_timer_stop(&listener->timer);
+    mr_timer_stop(&listener->idle_timer);
     mr_watch_set(listener->loop, &listener->watch, 0);
     close(listener->watch.fd);
     while (listener->first != NULL)
         net_conn_orphan(listener->first);
+    mr_map_fini(&listener->sources);
     mr_free(listener);
 }
 
@@ -284,6 +398,19 @@ void net_listener_conns_max(struct net_listener *listener, size_t conns_max)
 void net_listener_conns_per_address_max(struct net_listener *listener, size_t conns_max)
 {
     listener->conns_per_address_max = conns_max;
+}
+
+void net_listener_idle_us(struct net_listener *listener, int64_t idle_us)
+{
+    listener->idle_us = idle_us;
+    mr_timer_stop(&listener->idle_timer);
+    if (idle_us > 0)
+        mr_timer_start(listener->loop, &listener->idle_timer, idle_us / IDLE_LOOKS + 1);
+}
+
+void net_listener_budget(struct net_listener *listener, struct net_budget *budget)
+{
+    listener->budget = budget;
 }
 
 void net_listener_tls(struct net_listener *listener, const struct net_tls *tls)

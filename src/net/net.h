@@ -52,10 +52,21 @@ void net_listener_close(struct net_listener *listener);
 uint16_t net_listener_port(const struct net_listener *listener);
 /* While off, the kernel queues connections (up to 1024). On at first. */
 void net_listener_accepting(struct net_listener *listener, bool accepting);
-/* More are accepted and closed at once. 4096 at first. */
+/* With so many, the address that has most of them gives up the one that has been quiet for longest: when that is 10 s,
+ * or when the newcomer's address has not half as many. Else the newcomer is closed at once. 4096 at first. */
 void net_listener_conns_max(struct net_listener *listener, size_t conns_max);
-/* The same for one peer's address; 0, as at first: no such limit. */
+/* More of one peer's address are accepted and closed at once; 0, as at first: no such limit. */
 void net_listener_conns_per_address_max(struct net_listener *listener, size_t conns_max);
+/* Connections that are not busy (net_busy) end well when nothing has come or gone for so long; 0, as at first: never. */
+void net_listener_idle_us(struct net_listener *listener, int64_t idle_us);
+/* Bytes that large frames (more than 64 KiB) of accepted connections have together while they arrive. A frame that
+ * finds no room waits, unread, until others are told; small ones never wait. One address has at most half. A frame
+ * for which others wait has 30 s to arrive, and 5 s for its next bytes, else its connection ends. The budget outlives the connections. */
+struct net_budget;
+struct net_budget *net_budget_new(struct mr_loop *loop, size_t bytes_max);
+void net_budget_free(struct net_budget *budget); /* accepts NULL */
+size_t net_budget_bytes(const struct net_budget *budget);
+void net_listener_budget(struct net_listener *listener, struct net_budget *budget);
 size_t net_listener_conn_count(const struct net_listener *listener);
 /* The listener's connections, one after the other; NULL ends. `after` NULL: the first. */
 struct net_conn *net_listener_next(const struct net_listener *listener, struct net_conn *after);
@@ -107,6 +118,8 @@ void net_pause(struct net_conn *conn);
 /* Paused for ever: that the peer has gone is noticed whatever it has left. */
 void net_deafen(struct net_conn *conn);
 void net_resume(struct net_conn *conn);
+/* Whether we owe the peer something: then it is not idle, however quiet. */
+void net_busy(struct net_conn *conn, bool busy);
 void net_close(struct net_conn *conn); /* tells no more messages; ends when the out queue is sent */
 void net_abort(struct net_conn *conn); /* ends at once */
 

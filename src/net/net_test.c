@@ -549,3 +549,240 @@ STORY("addresses are read in every usual form")
     expect_err(net_address_parse(MR_STR(":::"), 9092, &address), MR_INVALID);
     expect_err(net_address_parse(MR_STR("kafka:9092:9093"), 9092, &address), MR_INVALID);
 }
+
+/* ---- many strangers at one listener ---- */
+
+struct crowd {
+    struct mr_clock clock;
+    struct mr_loop *loop;
+    struct net_listener *listener;
+    struct net_budget *budget;
+    int opened, messages, closed;
+    bool owes; /* an answer to those who come */
+};
+
+static void crowd_opened(struct net_conn *conn)
+{
+    struct crowd *crowd = net_context(conn);
+    crowd->opened++;
+    net_busy(conn, crowd->owes);
+}
+
+static mr_err crowd_frame(struct net_conn *conn, mr_str seen, size_t *total)
+{
+    expect(net_context(conn) != NULL);
+    return net_frame_be32(seen, 50 << 20, total);
+}
+
+static mr_err crowd_message(struct net_conn *conn, struct mr_bytes *owner, mr_str frame)
+{
+    struct crowd *crowd = net_context(conn);
+    expect((const uint8_t *)frame.data + frame.length + 64 <= owner->data + owner->capacity);
+    crowd->messages++;
+    return MR_OK;
+}
+
+static void crowd_closed(struct net_conn *conn, mr_err why)
+{
+    struct crowd *crowd = net_context(conn);
+    expect(why != MR_CORRUPT);
+    crowd->closed++;
+}
+
+static const struct net_handler of_crowd = {crowd_opened, crowd_frame, crowd_message, net_nothing,
+                                            crowd_closed};
+
+static struct crowd *given_crowd(size_t budget_bytes)
+{
+    struct crowd *crowd = mr_new(struct crowd);
+    mr_log_level_set(MR_LOG_ERROR);
+    mr_clock_init_manual(&crowd->clock, 1700000000000000);
+    crowd->loop = mr_loop_new("test", &crowd->clock);
+    expect_ok(net_listen(crowd->loop, "127.0.0.1", 0, &of_crowd, crowd, &crowd->listener));
+    crowd->budget = net_budget_new(crowd->loop, budget_bytes);
+    net_listener_budget(crowd->listener, crowd->budget);
+    return crowd;
+}
+
+static void turns(struct crowd *crowd)
+{
+    for (int i = 0; i < 20; i++)
+        mr_loop_turn(crowd->loop, 0);
+}
+
+static void end_crowd(struct crowd *crowd)
+{
+    net_listener_close(crowd->listener);
+    turns(crowd);
+    expect_int(crowd->closed, crowd->opened);
+    expect_int(net_budget_bytes(crowd->budget), 0);
+    net_budget_free(crowd->budget);
+    mr_loop_free(crowd->loop);
+    mr_free(crowd);
+}
+
+static void seconds_pass(struct crowd *crowd, int seconds)
+{
+    for (int i = 0; i < seconds; i++) {
+        mr_clock_pass(&crowd->clock, 1000000);
+        turns(crowd);
+    }
+}
+
+/* A stranger from 127.0.0.`host`. */
+static int comes_from(struct crowd *crowd, uint32_t host)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(net_listener_port(crowd->listener)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000u + host)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    expect(bind(fd, (struct sockaddr *)&from, sizeof from) == 0);
+    expect(connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+    turns(crowd);
+    return fd;
+}
+
+/* Sends so much of a frame: its length at first, then the body up to `to`. */
+static void sends_part(struct crowd *crowd, int fd, size_t frame_bytes, size_t from, size_t to)
+{
+    char head[4] = {(char)(frame_bytes >> 24), (char)(frame_bytes >> 16), (char)(frame_bytes >> 8),
+                    (char)frame_bytes};
+    char *body = mr_alloc_zero(1, to);
+    if (from == 0)
+        expect(send(fd, head, 4, 0) == 4);
+    while (from < to) {
+        ssize_t put = send(fd, body + from, to - from, MSG_DONTWAIT);
+        from += put > 0 ? (size_t)put : 0;
+        mr_loop_turn(crowd->loop, 0);
+    }
+    mr_free(body);
+    turns(crowd);
+}
+
+STORY("large frames wait for room while they arrive, and one address leaves some to the others")
+{
+    struct crowd *crowd = given_crowd(1000000);
+    int slow = comes_from(crowd, 1), second = comes_from(crowd, 1), small = comes_from(crowd, 1);
+    int other = comes_from(crowd, 2), last = comes_from(crowd, 3);
+    sends_part(crowd, slow, 400000, 0, 100000);
+    expect_int(net_budget_bytes(crowd->budget), 400004);
+    sends_part(crowd, second, 400000, 0, 10); /* more than half is for others */
+    expect_int(net_budget_bytes(crowd->budget), 400004);
+    sends_part(crowd, small, 60000, 0, 60000);
+    expect_int(crowd->messages, 1);
+    sends_part(crowd, other, 400000, 0, 10);
+    expect_int(net_budget_bytes(crowd->budget), 800008);
+    sends_part(crowd, last, 300000, 0, 10);
+    expect_int(net_budget_bytes(crowd->budget), 800008);
+    sends_part(crowd, other, 400000, 10, 400000);
+    expect_int(crowd->messages, 2);
+    expect_int(net_budget_bytes(crowd->budget), 700008); /* the last one came in */
+    for (int i = 0; i < 7; i++) {
+        seconds_pass(crowd, 4);
+        sends_part(crowd, slow, 400000, (size_t)(100000 + i * 10), (size_t)(100010 + i * 10));
+    }
+    expect_int(crowd->closed, 0);
+    seconds_pass(crowd, 4); /* the slow one had its time, and the second waits for it */
+    expect_int(crowd->closed, 1);
+    sends_part(crowd, second, 400000, 10, 400000);
+    expect_int(crowd->messages, 3);
+    sends_part(crowd, last, 300000, 10, 300000); /* nobody waited for this one */
+    expect_int(crowd->messages, 4);
+    expect_int(net_budget_bytes(crowd->budget), 0);
+    sends_part(crowd, small, 3000000, 0, 3000000); /* more than the whole budget, alone */
+    expect_int(crowd->messages, 5);
+    close(slow), close(second), close(small), close(other), close(last);
+    end_crowd(crowd);
+}
+
+STORY("a frame of which nothing comes makes room soon, and of one address small ones come first")
+{
+    struct crowd *crowd = given_crowd(1000000);
+    int dead = comes_from(crowd, 1), large = comes_from(crowd, 1), honest = comes_from(crowd, 1);
+    sends_part(crowd, dead, 490000, 0, 10);
+    sends_part(crowd, large, 490000, 0, 10);
+    sends_part(crowd, honest, 70000, 0, 10);
+    expect_int(net_budget_bytes(crowd->budget), 490004);
+    seconds_pass(crowd, 7);
+    expect_int(crowd->closed, 1);
+    expect_int(net_budget_bytes(crowd->budget), 70004); /* both would be more than half */
+    sends_part(crowd, honest, 70000, 10, 70000);
+    expect_int(crowd->messages, 1);
+    expect_int(net_budget_bytes(crowd->budget), 490004);
+    close(dead), close(large), close(honest);
+    turns(crowd);
+    end_crowd(crowd);
+}
+
+STORY("who leaves while it waits for room leaves nothing behind")
+{
+    struct crowd *crowd = given_crowd(1000000);
+    int first = comes_from(crowd, 1), second = comes_from(crowd, 1), third = comes_from(crowd, 2);
+    sends_part(crowd, first, 900000, 0, 10);
+    sends_part(crowd, second, 900000, 0, 10);
+    sends_part(crowd, third, 900000, 0, 10);
+    expect_int(net_budget_bytes(crowd->budget), 900004);
+    close(second);
+    close(first);
+    turns(crowd);
+    seconds_pass(crowd, 2);
+    close(third);
+    seconds_pass(crowd, 2);
+    expect_int(crowd->closed, 3);
+    end_crowd(crowd);
+}
+
+STORY("a connection on which nothing happens ends, but not one that is owed an answer")
+{
+    struct crowd *crowd = given_crowd(1000000);
+    char byte;
+    net_listener_idle_us(crowd->listener, 600000000);
+    int quiet = comes_from(crowd, 1), talks = comes_from(crowd, 1);
+    crowd->owes = true;
+    int waits = comes_from(crowd, 1);
+    for (int i = 0; i < 59; i++) {
+        seconds_pass(crowd, 10);
+        sends_part(crowd, talks, 10, 0, 10);
+    }
+    expect_int(crowd->closed, 0);
+    for (int i = 0; i < 10; i++) {
+        seconds_pass(crowd, 10);
+        sends_part(crowd, talks, 10, 0, 10);
+    }
+    expect_int(read(quiet, &byte, 1), 0);
+    close(quiet);
+    turns(crowd);
+    expect_int(crowd->closed, 1);
+    close(talks), close(waits);
+    turns(crowd);
+    end_crowd(crowd);
+}
+
+STORY("when all places are taken the quietest makes room, and one address does not keep others out")
+{
+    struct crowd *crowd = given_crowd(1000000);
+    net_listener_conns_max(crowd->listener, 4);
+    int a = comes_from(crowd, 1), b = comes_from(crowd, 1), c = comes_from(crowd, 1);
+    int d = comes_from(crowd, 1);
+    close(comes_from(crowd, 1)); /* the same address, and nobody has been quiet for long */
+    turns(crowd);
+    expect_int(crowd->opened, 4);
+    expect_int(crowd->closed, 0);
+    seconds_pass(crowd, 5);
+    sends_part(crowd, a, 10, 0, 10);
+    sends_part(crowd, c, 10, 0, 10);
+    sends_part(crowd, d, 10, 0, 10);
+    seconds_pass(crowd, 6);
+    int e = comes_from(crowd, 1);
+    expect_int(crowd->opened, 5);
+    expect_int(crowd->closed, 1);
+    char byte;
+    expect_int(read(b, &byte, 1), 0);
+    int f = comes_from(crowd, 2); /* another one's share is taken back at once */
+    expect_int(crowd->opened, 6);
+    expect_int(crowd->closed, 2);
+    close(a), close(b), close(c), close(d), close(e), close(f);
+    turns(crowd);
+    end_crowd(crowd);
+}
