@@ -483,9 +483,9 @@ static int16_t creation_check(const struct broker_acls *acls,
         *why = "Host should not be empty";
     if (*why != NULL)
         return KAFKA_ERROR_INVALID_REQUEST;
-    if (acls->rules.count >= MR_LIMIT_BROKER_ACLS) {
+    if (acls->rules.count >= MR_LIMIT_BROKER_ACLS) { /* nothing is wrong with the request */
         *why = "The broker keeps no more rules";
-        return KAFKA_ERROR_INVALID_REQUEST;
+        return KAFKA_ERROR_POLICY_VIOLATION;
     }
     return KAFKA_ERROR_NONE;
 }

@@ -189,6 +189,21 @@ def test_a_rule_that_means_nothing_is_refused(root):
     assert rules(root) == []
 
 
+def test_so_many_rules_and_no_more(root):
+    if PEER_ACLS:
+        pytest.skip("Kafka keeps as many as fit")
+    rules = [AclBinding(ResourceType.TOPIC, f"many-{number}", ResourcePatternType.LITERAL, "User:ann", "*", AclOperation.READ,
+                        AclPermissionType.ALLOW) for number in range(5001)]
+    refused = []
+    for at in range(0, len(rules), 1000):
+        for answer in root.admin.create_acls(rules[at:at + 1000]).values():
+            try:
+                answer.result(30)
+            except KafkaException as error:
+                refused.append(error.args[0].name())
+    assert refused == ["POLICY_VIOLATION"]
+
+
 def test_kafka_python_makes_and_tells_rules(root):
     with python_admin(root, "root") as client:
         made = ACL("User:ann", "*", ACLOperation.READ, ACLPermissionType.ALLOW,
