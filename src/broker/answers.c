@@ -188,7 +188,7 @@ static void quantiles_print(const struct broker_answers *answers, const struct k
     static const struct {
         const char *word;
         double share;
-    } quantiles[] = {{"0.50", 0.5},   {"0.75", 0.75}, {"0.95", 0.95},
+    } quantiles[] = {{"0.50", 0.5},  {"0.75", 0.75}, {"0.95", 0.95},
                      {"0.98", 0.98}, {"0.99", 0.99}, {"0.999", 0.999}};
     uint64_t all = 0, seen = 0;
     size_t bucket = 0;
@@ -196,15 +196,14 @@ static void quantiles_print(const struct broker_answers *answers, const struct k
     for (size_t i = 0; i < BUCKETS; i++)
         all += (uint64_t)answers->buckets[0][i] + answers->buckets[1][i];
     for (size_t i = 0; all > 0 && i < mr_count_of(quantiles); i++) {
-        while (bucket < BUCKETS && (double)(seen + answers->buckets[0][bucket] +
-                                            answers->buckets[1][bucket]) <
-                                       quantiles[i].share * (double)all) {
+        while (bucket < BUCKETS &&
+               (double)(seen + answers->buckets[0][bucket] + answers->buckets[1][bucket]) <
+                   quantiles[i].share * (double)all) {
             seen += (uint64_t)answers->buckets[0][bucket] + answers->buckets[1][bucket];
             bucket++;
         }
         row_head(out, api, name, "");
-        mr_buf_printf(out, ",quantile=\"%s\"} %.3f\n", quantiles[i].word,
-                      bucket_us(bucket) / 1000);
+        mr_buf_printf(out, ",quantile=\"%s\"} %.3f\n", quantiles[i].word, bucket_us(bucket) / 1000);
     }
 }
 

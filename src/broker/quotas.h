@@ -30,10 +30,11 @@ struct broker_quota {
     double limits[BROKER_QUOTA_COUNT]; /* 0: none */
 };
 struct broker_quotas {
-    struct mr_map rows;                    /* by broker_quotas_name(): struct broker_quota */
-    size_t row_counts[BROKER_QUOTA_COUNT]; /* rows that limit it; all 0: nothing is counted */
-    struct mr_map uses;                    /* throttle.c: what was used of each */
-    size_t told_count;                     /* of counters in the metrics */
+    struct mr_map rows;                     /* by broker_quotas_name(): struct broker_quota */
+    size_t row_counts[BROKER_QUOTA_COUNT];  /* rows that limit it; all 0: nothing is counted */
+    struct mr_map uses[BROKER_QUOTA_COUNT]; /* throttle.c: what was used of each */
+    int64_t swept_us[BROKER_QUOTA_COUNT];   /* when those not in use were last looked for */
+    size_t told_count;                      /* of counters in the metrics */
 };
 void broker_quotas_fini(struct broker_quotas *quotas);
 /* A text that no other entity has. */

@@ -1,6 +1,7 @@
 /* broker/server_test.c: groups and transactions over real sockets, on a test's clock: a session's
  * half minute passes in no time, and a kill comes at the point that the story wants. */
 #include "broker_peer.h"
+#include "json/json.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -511,5 +512,52 @@ STORY("changes of partitions use up a quota, are refused or wait, and go on when
     expect_int(makes(peer, 6, "fifth", 1, &wait_ms), 0);
     expect_int(wait_ms, 0);
     leaves(peer);
+    stops(&b);
+}
+
+/* ---- quotas ---- */
+
+static void has_quota(struct broker *b, const char *row)
+{
+    const struct json_value *value;
+    struct mr_arena arena;
+
+    mr_arena_init(&arena);
+    expect_ok(json_parse(&arena, mr_str_from(row), &value));
+    expect_ok(broker_quotas_read(&b->server->security.quotas, value));
+    mr_arena_fini(&arena);
+}
+
+/* How long it has to wait; 0: it is let in. */
+static int32_t connects(struct broker *b, unsigned number)
+{
+    struct broker_conn conn = {.server = b->server};
+    int32_t wait_ms = 0;
+
+    snprintf(conn.peer.host, sizeof conn.peer.host, "10.%u.%u.%u", number >> 16, number >> 8 & 255,
+             number & 255);
+    return broker_throttle_connection(&conn, &wait_ms) ? wait_ms : 0;
+}
+
+STORY("strangers that fill the table of one quota crowd out nobody of another, and are forgotten")
+{
+    struct broker b;
+    struct broker_request request = {.api = kafka_api_find(KAFKA_API_create_topics)};
+    struct broker_conn conn = {0};
+    given_broker(t, &b);
+    struct mr_map *uses = b.server->security.quotas.uses;
+    has_quota(&b, "{\"quota\":{\"ip\":null},\"connection_creation_rate\":1}");
+    has_quota(&b, "{\"quota\":{\"user\":null},\"controller_mutation_rate\":1}");
+    for (unsigned i = 0; i < MR_LIMIT_BROKER_QUOTA_USES + 100; i++)
+        connects(&b, i);
+    expect_int(uses[BROKER_QUOTA_CONNECTION].count, MR_LIMIT_BROKER_QUOTA_USES + 1);
+    request.server = conn.server = b.server;
+    request.conn = &conn;
+    expect(broker_throttle_change(&request, 6, 1));
+    expect_int(uses[BROKER_QUOTA_CHANGE].count, 1);
+    expect_int(connects(&b, 0), 0); /* who was there before has its own */
+    passes(&b, 23000);
+    connects(&b, 1 << 20);
+    expect(uses[BROKER_QUOTA_CONNECTION].count <= 2);
     stops(&b);
 }

@@ -13,6 +13,7 @@
 enum {
     WINDOWS = 11,
     WINDOW_US = 1000 * 1000,
+    SWEEP_US = 1000 * 1000,
     SHORT_WAIT_MS = 1000,          /* the longest one for requests and connections: a window */
     LONG_WAIT_MS = 10 * 60 * 1000, /* Kafka closes a connection that was quiet for so long */
     NAME_BYTES_MAX = 255,          /* longer names are told apart by so much of them */
@@ -37,9 +38,11 @@ void broker_throttle_fini(struct broker_quotas *quotas)
 {
     struct mr_map_entry *entry;
 
-    for (size_t i = 0; (entry = mr_map_next(&quotas->uses, &i)) != NULL;)
-        mr_free(entry->value);
-    mr_map_fini(&quotas->uses);
+    for (int key = 0; key < BROKER_QUOTA_COUNT; key++) {
+        for (size_t i = 0; (entry = mr_map_next(&quotas->uses[key], &i)) != NULL;)
+            mr_free(entry->value);
+        mr_map_fini(&quotas->uses[key]);
+    }
 }
 
 /* ---- rates ---- */
@@ -87,40 +90,45 @@ static int32_t bounded(double wait_ms, int32_t most)
 
 /* ---- whose limit holds ---- */
 
-/* What was not used for all windows is as if it had never been. */
-static void uses_sweep(struct broker_quotas *quotas, int64_t now_us)
+/* What was not used for all windows is as if it had never been. It is looked for once a second at most: strangers
+ * that fill the table are not to cost a walk each. */
+static void uses_sweep(struct broker_quotas *quotas, enum broker_quota_key key, int64_t now_us)
 {
+    struct mr_map *uses = &quotas->uses[key];
     struct mr_map_entry *entry;
 
-    for (size_t i = 0; (entry = mr_map_next(&quotas->uses, &i)) != NULL;) {
+    if (quotas->swept_us[key] != 0 && now_us - quotas->swept_us[key] < SWEEP_US)
+        return;
+    quotas->swept_us[key] = now_us;
+    for (size_t i = 0; (entry = mr_map_next(uses, &i)) != NULL;) {
         const struct use *use = entry->value;
         if (now_us - use->used_us > (int64_t)2 * WINDOWS * WINDOW_US)
-            mr_free(mr_map_remove(&quotas->uses, entry->key));
+            mr_free(mr_map_remove(uses, entry->key));
     }
 }
 
 static struct use *use_find(struct broker_quotas *quotas, enum broker_quota_key key,
                             const struct broker_quota_entity *who, int64_t now_us)
 {
+    struct mr_map *uses = &quotas->uses[key];
     struct mr_buf name = {0};
     struct use *use;
 
-    mr_buf_u8(&name, (uint8_t)('0' + key));
     broker_quotas_name(who, &name);
-    use = mr_map_get(&quotas->uses, mr_buf_as_str(&name));
+    use = mr_map_get(uses, mr_buf_as_str(&name));
     if (use == NULL) {
-        if (quotas->uses.count >= MR_LIMIT_BROKER_QUOTA_USES)
-            uses_sweep(quotas, now_us);
-        if (quotas->uses.count >= MR_LIMIT_BROKER_QUOTA_USES)
-            name.length = 1; /* who comes now is counted together */
-        use = mr_map_get(&quotas->uses, mr_buf_as_str(&name));
+        if (uses->count >= MR_LIMIT_BROKER_QUOTA_USES)
+            uses_sweep(quotas, key, now_us);
+        if (uses->count >= MR_LIMIT_BROKER_QUOTA_USES)
+            mr_buf_clear(&name); /* who comes now is counted together */
+        use = mr_map_get(uses, mr_buf_as_str(&name));
     }
     if (use == NULL) {
         use = mr_new(struct use);
         use->window = now_us / WINDOW_US;
         use->filled_us = use->used_us = now_us;
         use->tokens = INFINITY; /* full, whatever that is */
-        mr_map_put(&quotas->uses, mr_buf_as_str(&name), use);
+        mr_map_put(uses, mr_buf_as_str(&name), use);
     }
     mr_buf_fini(&name);
     if (use->used_us < now_us)
