@@ -210,22 +210,54 @@ void broker_share_describe_share_group_offsets(struct broker_request *request)
 struct change {
     struct broker_log_wait wait;
     struct broker_request *request;
+    int64_t group_end; /* where the record of a group that was made ends; -1: none was */
 };
 
 static void change_kept(struct broker_log_wait *wait, mr_err err)
 {
+    struct change *change = mr_container(wait, struct change, wait);
+    int64_t end = change->group_end;
+
     (void)err; /* what is not on the disk is undone by the next start, and the log has said so */
-    broker_server_answer(mr_container(wait, struct change, wait)->request);
+    change->group_end = -1;
+    if (end < 0)
+        broker_server_answer(change->request);
+    else
+        broker_log_wait_kept(
+            broker_server_internal(change->request->server, MR_STR("__consumer_offsets")),
+            &change->wait, end);
 }
 
-static void answer_when_kept(struct broker_request *request)
+static void answer_when_kept(struct broker_request *request, int64_t group_end)
 {
     struct broker_log *log = broker_server_internal(request->server, MR_STR("__share_group_state"));
     struct change *change = mr_arena_new(&request->arena, struct change);
 
     change->request = request;
     change->wait.run = change_kept;
+    change->group_end = group_end;
     broker_log_wait_kept(log, &change->wait, log->end);
+}
+
+/* A group that nobody has been in begins with where it stands. */
+static int16_t group_begin(struct broker_request *request, mr_str id, int64_t *end, mr_str *why)
+{
+    struct broker_groups *groups = &request->server->groups;
+    struct broker_share_group *share;
+    struct broker_journal journal;
+
+    if (!request->server->ready || id.length == 0 || broker_group_find(groups, id) != NULL)
+        return KAFKA_ERROR_NONE;
+    if (groups->share_count >= MR_LIMIT_BROKER_SHARE_GROUPS) {
+        *why = MR_STR("There are as many share groups as there may be.");
+        return KAFKA_ERROR_GROUP_MAX_SIZE_REACHED;
+    }
+    share = broker_share_group_make(broker_group_make(groups, id));
+    share->epoch = 1;
+    broker_journal_begin(&journal,
+                         broker_server_internal(request->server, MR_STR("__consumer_offsets")));
+    broker_share_save_epoch(&journal, share);
+    return broker_server_error(broker_journal_append(&journal, -1, -1, end));
 }
 
 /* The group, without members: nobody may be reading. */
@@ -295,8 +327,11 @@ void broker_share_alter_share_group_offsets(struct broker_request *request)
     const struct kafka_alter_share_group_offsets_request *in = request->in;
     struct kafka_alter_share_group_offsets_response *out = request->out;
     struct broker_share_group *share = NULL;
+    int64_t group_end = -1;
 
-    out->error_code = group_find_idle(request, in->group_id, &share, &out->error_message);
+    out->error_code = group_begin(request, in->group_id, &group_end, &out->error_message);
+    if (out->error_code == KAFKA_ERROR_NONE)
+        out->error_code = group_find_idle(request, in->group_id, &share, &out->error_message);
     if (out->error_code != KAFKA_ERROR_NONE)
         share = NULL;
     out->responses.count = in->topics.count;
@@ -309,7 +344,7 @@ void broker_share_alter_share_group_offsets(struct broker_request *request)
     if (share == NULL)
         broker_server_answer(request);
     else
-        answer_when_kept(request);
+        answer_when_kept(request, group_end);
 }
 
 static int16_t delete_topic(struct broker_share_group *share, const struct broker_topic *topic,
@@ -363,5 +398,5 @@ void broker_share_delete_share_group_offsets(struct broker_request *request)
     if (broker_journal_append(&journal, -1, -1, &end) != MR_OK)
         mr_log(MR_LOG_WARN, "broker", "share group %s: what was deleted stays: %s",
                share->group->id, mr_why());
-    answer_when_kept(request);
+    answer_when_kept(request, -1);
 }

@@ -605,3 +605,28 @@ STORY("a member that is strict gets as many records as it asked for, and renews 
     expect_int(acknowledges(&ann, 2, 2, '4', true), KAFKA_ERROR_INVALID_RECORD_STATE);
     stops(&b);
 }
+
+STORY("a share group that nobody has been in is put somewhere, and stands there after a kill")
+{
+    struct broker b;
+    struct kafka_alter_share_group_offsets_request_partition row = {0, 8};
+    struct kafka_alter_share_group_offsets_request_topic topic = {MR_STR("work"), {&row, 1}};
+    struct kafka_alter_share_group_offsets_request request = {.group_id = MR_STR("jobs"),
+                                                              .topics = {&topic, 1}};
+    struct kafka_alter_share_group_offsets_response response;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    has_topic(peer, "work", 1);
+    puts_records(peer, "work", 0, "v", 10);
+    calls(peer, alter_share_group_offsets, 0, &request, &response);
+    expect_int(response.error_code, 0);
+    expect_int(response.responses.items[0].partitions.items[0].error_code, 0);
+    struct broker other = b;
+    is_killed(&other);
+    expect_int((int64_t)other.server->groups.share_count, 1);
+    struct member ann = joins(&other, "ann", "work");
+    expect_str(gets(&ann, (struct ask){.partitions = 1, .records = 100, .strict = true}),
+               MR_STR("0:8-9*1"));
+    stops(&other);
+    stops(&b);
+}
