@@ -39,8 +39,8 @@ void broker_texts_free(struct broker_texts *texts)
     mr_array_fini(texts);
 }
 
-static struct broker_consumer_member *member_find(const struct broker_consumer_group *consumer,
-                                                  mr_str id)
+struct broker_consumer_member *
+broker_consumer_member_find(const struct broker_consumer_group *consumer, mr_str id)
 {
     return mr_map_get(&consumer->members, id);
 }
@@ -51,7 +51,7 @@ static void member_too_slow(struct mr_timer *timer);
 struct broker_consumer_member *broker_consumer_member_make(struct broker_consumer_group *consumer,
                                                            mr_str id)
 {
-    struct broker_consumer_member *member = member_find(consumer, id);
+    struct broker_consumer_member *member = broker_consumer_member_find(consumer, id);
 
     if (member != NULL)
         return member;
@@ -146,6 +146,7 @@ void broker_consumer_member_set(struct broker_consumer_member *member,
     broker_texts_set(&member->topics, said->subscribed_topic_names.items,
                      said->subscribed_topic_names.count);
     regex_set(member, said->subscribed_topic_regex);
+    broker_migration_speak(member, said->classic_member_metadata);
 }
 
 void broker_consumer_member_free(struct broker_consumer_member *member)
@@ -156,6 +157,7 @@ void broker_consumer_member_free(struct broker_consumer_member *member)
     mr_timer_stop(&member->rebalance);
     broker_consumer_member_set_instance(member, MR_STR_NULL);
     regex_set(member, MR_STR_NULL);
+    broker_migration_speak(member, NULL);
     mr_map_remove(&consumer->members, mr_str_from(member->id));
     broker_texts_free(&member->topics);
     broker_places_fini(&member->assigned);
@@ -242,13 +244,13 @@ static struct broker_topics *topics_of(const struct broker_consumer_group *consu
     return &consumer->group->groups->server->topics;
 }
 
-static void journal_begin(const struct broker_group *group, struct broker_journal *journal)
+void broker_consumer_journal_begin(const struct broker_group *group, struct broker_journal *journal)
 {
     broker_journal_begin(
         journal, broker_server_internal(group->groups->server, MR_STR("__consumer_offsets")));
 }
 
-static void journal_end(const struct broker_group *group, struct broker_journal *journal)
+void broker_consumer_journal_end(const struct broker_group *group, struct broker_journal *journal)
 {
     int64_t end;
     if (broker_journal_append(journal, -1, -1, &end) != MR_OK)
@@ -259,9 +261,9 @@ void broker_consumer_group_end(struct broker_group *group)
 {
     struct broker_journal journal;
 
-    journal_begin(group, &journal);
+    broker_consumer_journal_begin(group, &journal);
     broker_consumer_drop_group(&journal, group->consumer);
-    journal_end(group, &journal);
+    broker_consumer_journal_end(group, &journal);
     group->generation = group->consumer->epoch;
     group->changed_ms = broker_storage_now_ms(&group->groups->server->storage);
     broker_consumer_group_free(group->consumer);
@@ -483,9 +485,19 @@ static void target_update(struct broker_consumer_group *consumer, struct wanted 
     broker_consumer_save_target_epoch(journal, consumer);
 }
 
+void broker_consumer_group_look(struct broker_consumer_group *consumer)
+{
+    struct wanted wanted;
+
+    wanted_init(&wanted, consumer);
+    consumer->topics_seen = topics_of(consumer)->changes;
+    consumer->topics_hash = wanted_hash(&wanted);
+    wanted_fini(&wanted);
+}
+
 /* Looks at the topics again where they may have changed, and assigns anew where something did. */
-static void group_update(struct broker_consumer_group *consumer, bool changed,
-                         struct broker_journal *journal)
+void broker_consumer_group_update(struct broker_consumer_group *consumer, bool changed,
+                                  struct broker_journal *journal)
 {
     struct broker_topics *topics = topics_of(consumer);
     struct wanted wanted;
@@ -521,6 +533,15 @@ static bool is_taken(const struct broker_consumer_member *self, const struct bro
                               broker_places_has(&other->revoking, place)))
             return true;
     }
+    return false;
+}
+
+bool broker_consumer_member_waits(const struct broker_consumer_member *member)
+{
+    for (size_t i = 0; i < member->target.count; i++)
+        if (!broker_places_has(&member->assigned, &member->target.items[i]) &&
+            is_taken(member, &member->target.items[i]))
+            return true;
     return false;
 }
 
@@ -579,8 +600,9 @@ static void revoke_more(struct broker_consumer_member *member)
 }
 
 /* Whether what the member may use has changed. */
-static bool reconcile(struct broker_consumer_member *member, const struct broker_places *owned,
-                      bool subscribed, struct broker_journal *journal)
+bool broker_consumer_reconcile(struct broker_consumer_member *member,
+                               const struct broker_places *owned, bool subscribed,
+                               struct broker_journal *journal)
 {
     struct broker_places before = {0}, revoking = {0};
     enum broker_consumer_member_state state = member->state;
@@ -619,31 +641,34 @@ static const struct broker_group_config *config_of(const struct broker_consumer_
                                   mr_str_from(consumer->group->id));
 }
 
-static void session_restart(struct broker_consumer_member *member)
+void broker_consumer_session_restart(struct broker_consumer_member *member)
 {
     mr_timer_start(member->group->group->groups->server->loop, &member->session,
-                   (int64_t)config_of(member->group)->consumer_session_ms * 1000);
+                   (member->classic != NULL ? (int64_t)member->classic->session_timeout_ms
+                                            : config_of(member->group)->consumer_session_ms) *
+                       1000);
 }
 
-/* The others get its partitions with their next heartbeats. */
-static void member_remove(struct broker_consumer_member *member)
+void broker_consumer_member_remove(struct broker_consumer_member *member)
 {
     struct broker_consumer_group *consumer = member->group;
     struct broker_journal journal;
 
-    journal_begin(consumer->group, &journal);
+    if (broker_migration_downgrade(member))
+        return;
+    broker_consumer_journal_begin(consumer->group, &journal);
     broker_consumer_drop_member(&journal, member);
     broker_consumer_member_free(member);
     consumer->topics_seen = 0; /* patterns without users go, too */
     if (consumer->members.count == 0) {
         consumer->group->changed_ms = broker_storage_now_ms(
             &consumer->group->groups->server->storage);
-        group_update(consumer, true, &journal);
+        broker_consumer_group_update(consumer, true, &journal);
     } else {
         consumer->epoch++;
         broker_consumer_save_epoch(&journal, consumer);
     }
-    journal_end(consumer->group, &journal);
+    broker_consumer_journal_end(consumer->group, &journal);
 }
 
 static void member_silent(struct mr_timer *timer)
@@ -652,7 +677,7 @@ static void member_silent(struct mr_timer *timer)
                                                          session);
     mr_log(MR_LOG_INFO, "broker", "group %s: member %s fell silent", member->group->group->id,
            member->id);
-    member_remove(member);
+    broker_consumer_member_remove(member);
 }
 
 static void member_too_slow(struct mr_timer *timer)
@@ -661,7 +686,7 @@ static void member_too_slow(struct mr_timer *timer)
                                                          rebalance);
     mr_log(MR_LOG_INFO, "broker", "group %s: member %s did not give its partitions back in %d ms",
            member->group->group->id, member->id, member->rebalance_timeout_ms);
-    member_remove(member);
+    broker_consumer_member_remove(member);
 }
 
 /* ---- heartbeats ---- */
@@ -753,13 +778,13 @@ static int16_t beat_check(struct broker_request *request, mr_str *why)
 }
 
 /* The member by its id and, if it has one, its instance, for all but joins. */
-static int16_t member_check(const struct broker_consumer_group *consumer, mr_str id,
-                            mr_str instance, struct broker_consumer_member **out)
+int16_t broker_consumer_member_check(const struct broker_consumer_group *consumer, mr_str id,
+                                     mr_str instance, struct broker_consumer_member **out)
 {
     struct broker_consumer_member *member;
 
     if (instance.data == NULL) {
-        member = member_find(consumer, id);
+        member = broker_consumer_member_find(consumer, id);
         if (member == NULL)
             return KAFKA_ERROR_UNKNOWN_MEMBER_ID;
     } else {
@@ -789,36 +814,43 @@ static int16_t epoch_check(const struct beat *beat)
     return KAFKA_ERROR_NONE;
 }
 
+bool broker_consumer_group_is_full(const struct broker_consumer_group *consumer)
+{
+    return consumer->members.count >=
+           (size_t)broker_server_number(consumer->group->groups->server,
+                                        BROKER_NODE_group_consumer_max_size);
+}
+
 /* A static member is back under its name: it takes over what its old self had. */
-static void take_over(struct beat *beat, struct broker_consumer_member *old)
+struct broker_consumer_member *broker_consumer_take_over(struct broker_consumer_member *old,
+                                                         mr_str id, struct broker_journal *journal)
 {
     struct broker_consumer_member *member;
-    mr_str instance = mr_arena_str(&beat->request->arena, mr_str_from(old->instance_id));
+    struct mr_arena arena;
+    mr_str instance;
     struct kafka_consumer_group_member_metadata_value said = {
-        .rack_id = mr_arena_str(&beat->request->arena, mr_str_from(old->rack_id)),
+        .rack_id = mr_str_from(old->rack_id),
         .server_assignor = mr_str_from(old->assignor),
         .rebalance_timeout_ms = old->rebalance_timeout_ms,
         .subscribed_topic_regex = mr_str_from(old->regex),
     };
 
-    said.subscribed_topic_names.items = mr_arena_array(&beat->request->arena, mr_str,
-                                                       old->topics.count);
-    said.subscribed_topic_names.count = (int32_t)old->topics.count;
-    for (size_t i = 0; i < old->topics.count; i++)
-        said.subscribed_topic_names.items[i] = mr_str_from(old->topics.items[i]);
-    if (old->rack_id == NULL)
-        said.rack_id = MR_STR_NULL;
-    member = broker_consumer_member_make(beat->consumer, beat->in->member_id);
+    mr_arena_init(&arena);
+    instance = mr_arena_str(&arena, mr_str_from(old->instance_id));
+    said.subscribed_topic_names.items = broker_texts_of(&arena, &old->topics,
+                                                        &said.subscribed_topic_names.count);
+    member = broker_consumer_member_make(old->group, id);
     broker_consumer_member_set(member, &said);
     broker_places_copy(&member->assigned, &old->assigned);
     broker_places_copy(&member->target, &old->target);
-    broker_consumer_drop_member(&beat->journal, old);
+    broker_consumer_drop_member(journal, old);
     broker_consumer_member_free(old);
     broker_consumer_member_set_instance(member, instance);
-    broker_consumer_save_member(&beat->journal, member);
-    broker_consumer_save_target(&beat->journal, member);
-    broker_consumer_save_current(&beat->journal, member);
-    beat->member = member;
+    broker_consumer_save_member(journal, member);
+    broker_consumer_save_target(journal, member);
+    broker_consumer_save_current(journal, member);
+    mr_arena_fini(&arena);
+    return member;
 }
 
 static int16_t beat_join(struct beat *beat)
@@ -827,19 +859,18 @@ static int16_t beat_join(struct beat *beat)
     const struct kafka_consumer_group_heartbeat_request *in = beat->in;
     struct broker_consumer_member *of_instance = mr_map_get(&consumer->instances, in->instance_id);
 
-    beat->member = member_find(consumer, in->member_id);
+    beat->member = broker_consumer_member_find(consumer, in->member_id);
     if (in->instance_id.data != NULL && of_instance != NULL && of_instance != beat->member) {
-        if (of_instance->epoch != BROKER_CONSUMER_AWAY)
+        if (of_instance->classic == NULL && of_instance->epoch != BROKER_CONSUMER_AWAY)
             return KAFKA_ERROR_UNRELEASED_INSTANCE_ID;
         if (beat->member != NULL)
             return KAFKA_ERROR_FENCED_INSTANCE_ID;
-        take_over(beat, of_instance);
+        beat->member = broker_consumer_take_over(of_instance, in->member_id, &beat->journal);
         return KAFKA_ERROR_NONE;
     }
     if (beat->member != NULL)
         return KAFKA_ERROR_NONE;
-    if (consumer->members.count >=
-        (size_t)broker_server_number(beat->request->server, BROKER_NODE_group_consumer_max_size))
+    if (broker_consumer_group_is_full(consumer))
         return KAFKA_ERROR_GROUP_MAX_SIZE_REACHED;
     beat->member = broker_consumer_member_make(consumer, in->member_id);
     broker_consumer_member_set_instance(beat->member, in->instance_id);
@@ -854,14 +885,29 @@ static bool text_differs(const char *text, mr_str said)
     return (text == NULL) != (said.data == NULL) || !mr_str_equal(mr_str_from(text), said);
 }
 
+bool broker_consumer_member_hear(struct broker_consumer_member *member,
+                                 const struct broker_request *request)
+{
+    mr_str client_id = request->header.client_id;
+    char host[300];
+
+    snprintf(host, sizeof(host), "/%s", request->conn == NULL ? "" : request->conn->peer.host);
+    if (!text_differs(member->client_host, mr_str_from(host)) &&
+        mr_str_equal(mr_str_from(member->client_id), client_id))
+        return false;
+    text_set(&member->client_host, mr_str_from(host));
+    text_set(&member->client_id, client_id.data == NULL ? MR_STR("") : client_id);
+    return true;
+}
+
 /* What is null in a heartbeat is as it was. */
 static void member_update(struct beat *beat)
 {
     const struct kafka_consumer_group_heartbeat_request *in = beat->in;
     struct broker_consumer_member *member = beat->member;
-    mr_str client_id = beat->request->header.client_id;
-    char host[300];
-    bool changed = beat->subscribed;
+    bool changed = beat->subscribed || member->classic != NULL;
+
+    broker_migration_speak(member, NULL);
 
     if (in->subscribed_topic_names.count >= 0 &&
         broker_texts_set(&member->topics, in->subscribed_topic_names.items,
@@ -885,14 +931,8 @@ static void member_update(struct beat *beat)
         member->rebalance_timeout_ms = in->rebalance_timeout_ms;
         changed = true;
     }
-    snprintf(host, sizeof(host), "/%s",
-             beat->request->conn == NULL ? "" : beat->request->conn->peer.host);
-    if (text_differs(member->client_host, mr_str_from(host)) ||
-        !mr_str_equal(mr_str_from(member->client_id), client_id)) {
-        text_set(&member->client_host, mr_str_from(host));
-        text_set(&member->client_id, client_id.data == NULL ? MR_STR("") : client_id);
+    if (broker_consumer_member_hear(member, beat->request))
         changed = true;
-    }
     if (changed)
         broker_consumer_save_member(&beat->journal, member);
 }
@@ -923,10 +963,11 @@ static void beat_answer(struct beat *beat, bool moved)
 static bool beat_go_on(struct beat *beat)
 {
     member_update(beat);
-    group_update(beat->consumer, beat->subscribed, &beat->journal);
-    session_restart(beat->member);
-    return reconcile(beat->member, beat->in->topic_partitions.count < 0 ? NULL : &beat->owned,
-                     beat->subscribed, &beat->journal);
+    broker_consumer_group_update(beat->consumer, beat->subscribed, &beat->journal);
+    broker_consumer_session_restart(beat->member);
+    return broker_consumer_reconcile(beat->member,
+                                     beat->in->topic_partitions.count < 0 ? NULL : &beat->owned,
+                                     beat->subscribed, &beat->journal);
 }
 
 static void beat_leave(struct broker_request *request, struct broker_consumer_group *consumer)
@@ -935,7 +976,7 @@ static void beat_leave(struct broker_request *request, struct broker_consumer_gr
     struct kafka_consumer_group_heartbeat_response *out = request->out;
     struct broker_consumer_member *member = NULL;
     struct broker_journal journal;
-    int16_t code = member_check(consumer, in->member_id, in->instance_id, &member);
+    int16_t code = broker_consumer_member_check(consumer, in->member_id, in->instance_id, &member);
 
     if (code != KAFKA_ERROR_NONE) {
         beat_fail(request, code, MR_STR_NULL);
@@ -944,42 +985,50 @@ static void beat_leave(struct broker_request *request, struct broker_consumer_gr
     out->member_id = in->member_id;
     out->member_epoch = in->member_epoch;
     if (in->member_epoch == BROKER_CONSUMER_LEAVES) {
-        member_remove(member);
+        broker_consumer_member_remove(member);
     } else {
         member->epoch = BROKER_CONSUMER_AWAY;
         mr_timer_stop(&member->rebalance);
-        journal_begin(consumer->group, &journal);
+        broker_consumer_journal_begin(consumer->group, &journal);
         broker_consumer_save_current(&journal, member);
-        journal_end(consumer->group, &journal);
+        broker_consumer_journal_end(consumer->group, &journal);
     }
     broker_server_answer(request);
 }
 
-/* The group, made or taken over from the classic protocol by who joins. */
+/* The group, made or taken over from the classic protocol by who joins, with its members if it has some. */
 static int16_t beat_group(struct broker_request *request, struct broker_consumer_group **out,
                           mr_str *why)
 {
     const struct kafka_consumer_group_heartbeat_request *in = request->in;
     struct broker_groups *groups = &request->server->groups;
     struct broker_group *group = broker_group_find(groups, in->group_id);
+    struct broker_journal journal;
+    int16_t code;
 
     if (group != NULL && group->consumer != NULL) {
         *out = group->consumer;
         return KAFKA_ERROR_NONE;
     }
-    if (in->member_epoch != BROKER_CONSUMER_JOINS ||
-        (group != NULL && (group->share != NULL || group->state != BROKER_GROUP_EMPTY))) {
+    if (in->member_epoch != BROKER_CONSUMER_JOINS || (group != NULL && group->share != NULL)) {
         *why = mr_arena_printf(&request->arena, "Group %.*s %s.", MR_STR_ARG(in->group_id),
                                group == NULL ? "not found" : "is not a consumer group");
         return KAFKA_ERROR_GROUP_ID_NOT_FOUND;
     }
+    if (group != NULL && group->state != BROKER_GROUP_EMPTY) {
+        code = broker_migration_upgrade(group, &request->arena, why);
+        *out = group->consumer;
+        return code;
+    }
     group = broker_group_make(groups, in->group_id);
+    broker_consumer_journal_begin(group, &journal);
     *out = broker_consumer_group_make(group);
-    (*out)->epoch = (*out)->target_epoch = broker_group_end_classic(group);
+    (*out)->epoch = (*out)->target_epoch = broker_group_end_classic(group, &journal);
+    broker_consumer_journal_end(group, &journal);
     return KAFKA_ERROR_NONE;
 }
 
-static mr_str member_id_make(struct broker_request *request)
+mr_str broker_consumer_member_id(struct broker_request *request)
 {
     char text[37];
     mr_uuid id;
@@ -1012,7 +1061,8 @@ static int16_t beat_member(struct beat *beat)
 
     if (in->member_epoch == BROKER_CONSUMER_JOINS)
         return beat_join(beat);
-    code = member_check(beat->consumer, in->member_id, in->instance_id, &beat->member);
+    code = broker_consumer_member_check(beat->consumer, in->member_id, in->instance_id,
+                                        &beat->member);
     return code == KAFKA_ERROR_NONE ? epoch_check(beat) : code;
 }
 
@@ -1041,13 +1091,13 @@ void broker_group_consumer_group_heartbeat(struct broker_request *request)
         return;
     }
     if (in->member_id.length == 0)
-        in->member_id = member_id_make(request);
+        in->member_id = broker_consumer_member_id(request);
     broker_consumer_places(in->topic_partitions.items, in->topic_partitions.count, &beat.owned);
-    journal_begin(beat.consumer->group, &beat.journal);
+    broker_consumer_journal_begin(beat.consumer->group, &beat.journal);
     code = beat_member(&beat);
     if (code == KAFKA_ERROR_NONE)
         moved = beat_go_on(&beat);
-    journal_end(beat.consumer->group, &beat.journal);
+    broker_consumer_journal_end(beat.consumer->group, &beat.journal);
     if (code == KAFKA_ERROR_NONE)
         beat_answer(&beat, moved);
     else
@@ -1063,7 +1113,7 @@ void broker_consumer_group_start(struct broker_consumer_group *consumer)
 
     for (size_t i = 0; (entry = mr_map_next(&consumer->members, &i)) != NULL;) {
         struct broker_consumer_member *member = entry->value;
-        session_restart(member);
+        broker_consumer_session_restart(member);
         if (member->state == BROKER_CONSUMER_UNREVOKED)
             mr_timer_start(consumer->group->groups->server->loop, &member->rebalance,
                            (int64_t)member->rebalance_timeout_ms * 1000);
@@ -1078,13 +1128,14 @@ int16_t broker_consumer_group_check_commit(const struct broker_consumer_group *c
 
     if (epoch < 0 && (consumer->members.count == 0 || (txn && member_id.length == 0)))
         return KAFKA_ERROR_NONE; /* not by a member */
-    member = member_find(consumer, member_id);
+    member = broker_consumer_member_find(consumer, member_id);
     if (member == NULL)
         return KAFKA_ERROR_UNKNOWN_MEMBER_ID;
-    if (!txn && version < 9)
+    if (!txn && member->classic == NULL && version < 9)
         return KAFKA_ERROR_UNSUPPORTED_VERSION;
     if (epoch != member->epoch)
-        return txn ? KAFKA_ERROR_ILLEGAL_GENERATION : KAFKA_ERROR_STALE_MEMBER_EPOCH;
+        return txn || member->classic != NULL ? KAFKA_ERROR_ILLEGAL_GENERATION
+                                              : KAFKA_ERROR_STALE_MEMBER_EPOCH;
     return KAFKA_ERROR_NONE;
 }
 
@@ -1095,10 +1146,12 @@ int16_t broker_consumer_group_check_fetch(const struct broker_consumer_group *co
 
     if (member_id.data == NULL && epoch < 0)
         return KAFKA_ERROR_NONE;
-    member = member_find(consumer, member_id);
+    member = broker_consumer_member_find(consumer, member_id);
     if (member == NULL)
         return KAFKA_ERROR_UNKNOWN_MEMBER_ID;
-    return epoch == member->epoch ? KAFKA_ERROR_NONE : KAFKA_ERROR_STALE_MEMBER_EPOCH;
+    return epoch == member->epoch    ? KAFKA_ERROR_NONE
+           : member->classic != NULL ? KAFKA_ERROR_ILLEGAL_GENERATION
+                                     : KAFKA_ERROR_STALE_MEMBER_EPOCH;
 }
 
 /* ---- to and from the wire ---- */

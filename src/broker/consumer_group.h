@@ -21,6 +21,7 @@ enum broker_consumer_member_state {
     BROKER_CONSUMER_UNREVOKED = 1,  /* has to give partitions back */
     BROKER_CONSUMER_UNRELEASED = 2, /* waits for partitions that others have to give back */
 };
+struct broker_migration_classic;
 struct broker_texts {
     char **items;
     size_t count, capacity;
@@ -42,6 +43,7 @@ struct broker_consumer_member {
     struct broker_places revoking; /* its own until it says that it gave them back */
     struct broker_places target;   /* what it is to have */
     struct mr_timer session, rebalance;
+    struct broker_migration_classic *classic; /* NULL: it speaks the consumer protocol */
 };
 struct broker_consumer_regex {
     struct broker_topic_regex *compiled;
@@ -90,6 +92,40 @@ broker_consumer_partitions(struct mr_arena *arena, const struct broker_places *p
 struct kafka_consumer_group_describe_assignment
 broker_consumer_group_assignment(struct broker_request *request,
                                  const struct broker_places *places);
+/* Records of the group's, written together. */
+void broker_consumer_journal_begin(const struct broker_group *group,
+                                   struct broker_journal *journal);
+void broker_consumer_journal_end(const struct broker_group *group, struct broker_journal *journal);
+
+/* ---- what a member says and is told, in either protocol (migration.h) ---- */
+struct broker_consumer_member *
+broker_consumer_member_find(const struct broker_consumer_group *consumer, mr_str id);
+/* The member by its id and, if it has one, its instance. A code of errors.def. */
+int16_t broker_consumer_member_check(const struct broker_consumer_group *consumer, mr_str id,
+                                     mr_str instance, struct broker_consumer_member **out);
+bool broker_consumer_group_is_full(const struct broker_consumer_group *consumer);
+mr_str broker_consumer_member_id(struct broker_request *request);
+/* Where it speaks from. True when that is news. */
+bool broker_consumer_member_hear(struct broker_consumer_member *member,
+                                 const struct broker_request *request);
+/* A member has come back under the name of `old`, which is gone then. */
+struct broker_consumer_member *broker_consumer_take_over(struct broker_consumer_member *old,
+                                                         mr_str id, struct broker_journal *journal);
+void broker_consumer_session_restart(struct broker_consumer_member *member);
+/* Takes the topics as they are now for those that were assigned (no member has a pattern). */
+void broker_consumer_group_look(struct broker_consumer_group *consumer);
+/* Assigns anew where something changed: `changed` members, or topics. */
+void broker_consumer_group_update(struct broker_consumer_group *consumer, bool changed,
+                                  struct broker_journal *journal);
+/* A step of the member's towards its target, by what it says that it owns (NULL: nothing); `subscribed`: it
+ * has changed its mind. Whether what it may use has changed. */
+bool broker_consumer_reconcile(struct broker_consumer_member *member,
+                               const struct broker_places *owned, bool subscribed,
+                               struct broker_journal *journal);
+/* Whether some of its target is still another member's. */
+bool broker_consumer_member_waits(const struct broker_consumer_member *member);
+/* It is gone; the others get its partitions when they speak next, if they are not a classic group from then on. */
+void broker_consumer_member_remove(struct broker_consumer_member *member);
 /* The group has no members and goes on as a classic one: tombstones for what it was. */
 void broker_consumer_group_end(struct broker_group *group);
 

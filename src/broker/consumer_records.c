@@ -115,6 +115,7 @@ void broker_consumer_save_member(struct broker_journal *journal,
     struct mr_arena arena;
 
     mr_arena_init(&arena);
+    value.classic_member_metadata = broker_migration_said(member, &arena);
     value.instance_id = mr_str_from(member->instance_id);
     value.rack_id = mr_str_from(member->rack_id);
     value.client_id = mr_str_from(member->client_id);
@@ -295,6 +296,7 @@ void broker_consumer_replay(struct broker_groups *groups, uint16_t version, mr_s
     struct mr_in in = mr_in_str(key);
     struct replay replay = {.value = value};
     bool of_member = kind == KIND_MEMBER || kind == KIND_TARGET || kind == KIND_CURRENT;
+    struct broker_group *group;
     mr_str id;
 
     mr_in_be16(&in);
@@ -309,7 +311,10 @@ void broker_consumer_replay(struct broker_groups *groups, uint16_t version, mr_s
     }
     if (!of_member && kind != KIND_GROUP && kind != KIND_TARGET_EPOCH)
         return;
-    replay.consumer = broker_consumer_group_make(broker_group_make(groups, id));
+    group = broker_group_make(groups, id);
+    if (group->consumer == NULL)
+        broker_group_forget_classic(group);
+    replay.consumer = broker_consumer_group_make(group);
     if (of_member)
         replay.member = broker_consumer_member_make(replay.consumer, replay.text);
     mr_arena_init(&replay.arena);

@@ -42,6 +42,22 @@ bool broker_group_is_empty(const struct broker_group *group)
 
 /* ---- members ---- */
 
+void broker_group_protocols_add(struct broker_group_protocols *protocols, mr_str name,
+                                mr_str metadata)
+{
+    *mr_array_add(protocols) = (struct broker_group_protocol){
+        mr_copy_cstr(name), mr_bytes_copy(metadata.data, metadata.length)};
+}
+
+void broker_group_protocols_clear(struct broker_group_protocols *protocols)
+{
+    for (size_t i = 0; i < protocols->count; i++) {
+        mr_free(protocols->items[i].name);
+        mr_bytes_unref(protocols->items[i].metadata);
+    }
+    mr_array_fini(protocols);
+}
+
 /* How many members have a protocol: counted, so that a join has to ask none of them. */
 static size_t support_of(const struct broker_group *group, mr_str protocol)
 {
@@ -93,11 +109,7 @@ static void member_free(struct broker_group_member *member)
     unlist(&member->group->by_instance, member->instance_id, member);
     support_change(member, -1);
     mr_timer_stop(&member->session);
-    for (size_t i = 0; i < member->protocols.count; i++) {
-        mr_free(member->protocols.items[i].name);
-        mr_bytes_unref(member->protocols.items[i].metadata);
-    }
-    mr_array_fini(&member->protocols);
+    broker_group_protocols_clear(&member->protocols);
     mr_bytes_unref(member->assignment);
     mr_free(member->id);
     mr_free(member->instance_id);
@@ -124,6 +136,13 @@ static mr_str member_metadata(const struct broker_group_member *member, const ch
             return mr_str_of(member->protocols.items[i].metadata->data,
                              member->protocols.items[i].metadata->length);
     return MR_STR("");
+}
+
+mr_str broker_group_member_said(const struct broker_group_member *member)
+{
+    return member_metadata(member, member->group->protocol != NULL ? member->group->protocol
+                                   : member->protocols.count > 0   ? member->protocols.items[0].name
+                                                                   : NULL);
 }
 
 static bool is_leader(const struct broker_group_member *member)
@@ -234,29 +253,29 @@ static void group_print(const struct broker_group *group, struct mr_buf *out)
     }
 }
 
-/* A group that is lost with the power is made anew when its members come back, so nobody waits. One
- * that has gone over to the consumer protocol leaves a tombstone. */
-static void group_save(struct broker_group *group)
+static void group_put(const struct broker_group *group, bool gone, struct broker_journal *journal)
 {
-    struct broker_server *server = group->groups->server;
-    struct broker_journal journal;
     struct mr_buf key = {0}, value = {0};
-    int64_t end;
 
     mr_buf_be16(&key, 2);
     put_str16(&key, mr_str_from(group->id));
     group_print(group, &value);
-    broker_journal_begin(&journal, broker_server_internal(server, MR_STR("__consumer_offsets")));
-    broker_journal_add(&journal, mr_buf_as_str(&key),
-                       group->consumer != NULL ? MR_STR_NULL : mr_buf_as_str(&value));
-    if (broker_journal_append(&journal, -1, -1, &end) != MR_OK)
-        mr_log(MR_LOG_WARN, "broker", "group %s not saved: %s", group->id, mr_why());
+    broker_journal_add(journal, mr_buf_as_str(&key), gone ? MR_STR_NULL : mr_buf_as_str(&value));
     mr_buf_fini(&key);
     mr_buf_fini(&value);
 }
 
-/* Nothing is left of the classic protocol but, for the moment, the generation. */
-static void classic_clear(struct broker_group *group)
+/* A group that is lost with the power is made anew when its members come back, so nobody waits. */
+static void group_save(struct broker_group *group)
+{
+    struct broker_journal journal;
+
+    broker_consumer_journal_begin(group, &journal);
+    group_put(group, false, &journal);
+    broker_consumer_journal_end(group, &journal);
+}
+
+void broker_group_forget_classic(struct broker_group *group)
 {
     mr_timer_stop(&group->rebalance);
     for (size_t i = 0; i < group->members.count; i++)
@@ -267,17 +286,16 @@ static void classic_clear(struct broker_group *group)
     text_set(&group->protocol_type, MR_STR_NULL);
     text_set(&group->protocol, MR_STR_NULL);
     text_set(&group->leader, MR_STR_NULL);
+    group->generation = 0;
 }
 
-int32_t broker_group_end_classic(struct broker_group *group)
+int32_t broker_group_end_classic(struct broker_group *group, struct broker_journal *journal)
 {
     int32_t generation = group->generation;
 
-    mr_assert(group->consumer != NULL && group->members.count == 0);
     if (group->protocol_type != NULL || generation > 0)
-        group_save(group);
-    classic_clear(group);
-    group->generation = 0;
+        group_put(group, true, journal);
+    broker_group_forget_classic(group);
     return generation;
 }
 
@@ -292,7 +310,7 @@ void broker_group_forget_empty(struct broker_groups *groups, struct broker_group
 
 /* ---- answers ---- */
 
-static void join_refuse(struct broker_request *request, int16_t code, mr_str member_id)
+void broker_group_join_refuse(struct broker_request *request, int16_t code, mr_str member_id)
 {
     struct kafka_join_group_response *out = request->out;
 
@@ -354,9 +372,15 @@ static void member_let_go(struct broker_group_member *member, int16_t code)
 
     member->joining = member->syncing = NULL;
     if (joining != NULL)
-        join_refuse(joining, code, mr_str_from(member->id));
+        broker_group_join_refuse(joining, code, mr_str_from(member->id));
     if (syncing != NULL)
         sync_answer(member, syncing, code);
+}
+
+void broker_group_let_go(struct broker_group *group, int16_t code)
+{
+    for (size_t i = 0; i < group->members.count; i++)
+        member_let_go(group->members.items[i], code);
 }
 
 /* ---- rebalance ---- */
@@ -618,16 +642,10 @@ static void member_update(struct broker_group_member *member, struct broker_requ
     const struct kafka_join_group_request *in = request->in;
 
     support_change(member, -1);
-    for (size_t i = 0; i < member->protocols.count; i++) {
-        mr_free(member->protocols.items[i].name);
-        mr_bytes_unref(member->protocols.items[i].metadata);
-    }
-    member->protocols.count = 0;
+    broker_group_protocols_clear(&member->protocols);
     for (int32_t i = 0; i < in->protocols.count; i++)
-        *mr_array_add(&member->protocols) = (struct broker_group_protocol){
-            mr_copy_cstr(in->protocols.items[i].name),
-            mr_bytes_copy(in->protocols.items[i].metadata.data,
-                          in->protocols.items[i].metadata.length)};
+        broker_group_protocols_add(&member->protocols, in->protocols.items[i].name,
+                                   in->protocols.items[i].metadata);
     support_change(member, 1);
     member->session_timeout_ms = in->session_timeout_ms;
     member->rebalance_timeout_ms = in->rebalance_timeout_ms > 0 ? in->rebalance_timeout_ms
@@ -664,7 +682,7 @@ static void join_hold(struct broker_group_member *member, struct broker_request 
     if (member->joining != NULL) { /* a repeat over another connection: the newer one counts */
         struct broker_request *older = member->joining;
         member->joining = NULL;
-        join_refuse(older, KAFKA_ERROR_UNKNOWN_MEMBER_ID, mr_str_from(member->id));
+        broker_group_join_refuse(older, KAFKA_ERROR_UNKNOWN_MEMBER_ID, mr_str_from(member->id));
     }
     member->joining = request;
     request->work = member;
@@ -771,7 +789,7 @@ static void join_new(struct broker_group *group, struct broker_request *request)
     }
     if (group->members.count + group->pending.count >=
         (size_t)broker_server_number(group->groups->server, BROKER_NODE_group_max_size)) {
-        join_refuse(request, KAFKA_ERROR_GROUP_MAX_SIZE_REACHED, MR_STR(""));
+        broker_group_join_refuse(request, KAFKA_ERROR_GROUP_MAX_SIZE_REACHED, MR_STR(""));
         return;
     }
     id = member_id_make(request);
@@ -780,7 +798,7 @@ static void join_new(struct broker_group *group, struct broker_request *request)
         if (group->rebalance.loop == NULL) /* an id that is never used is forgotten */
             mr_timer_start(group->groups->server->loop, &group->rebalance,
                            (int64_t)in->session_timeout_ms * 1000);
-        join_refuse(request, KAFKA_ERROR_MEMBER_ID_REQUIRED, id);
+        broker_group_join_refuse(request, KAFKA_ERROR_MEMBER_ID_REQUIRED, id);
         return;
     }
     join_and_rebalance(member_add(group, request, id), request);
@@ -863,17 +881,21 @@ void broker_group_join_group(struct broker_request *request)
     int16_t code = join_check(request);
 
     if (code != KAFKA_ERROR_NONE) {
-        join_refuse(request, code, in->member_id);
+        broker_group_join_refuse(request, code, in->member_id);
         return;
     }
     group = broker_group_find(groups, in->group_id);
     if (group == NULL && in->member_id.length > 0) {
-        join_refuse(request, KAFKA_ERROR_UNKNOWN_MEMBER_ID, in->member_id);
+        broker_group_join_refuse(request, KAFKA_ERROR_UNKNOWN_MEMBER_ID, in->member_id);
         return;
     }
-    if (group != NULL && (group->consumer != NULL || group->share != NULL)) {
-        if (group->share != NULL || group->consumer->members.count > 0) {
-            join_refuse(request, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL, in->member_id);
+    if (group != NULL && group->share != NULL) {
+        broker_group_join_refuse(request, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL, in->member_id);
+        return;
+    }
+    if (group != NULL && group->consumer != NULL) {
+        if (group->consumer->members.count > 0) {
+            broker_migration_join(request, group->consumer);
             return;
         }
         broker_consumer_group_end(group);
@@ -882,17 +904,17 @@ void broker_group_join_group(struct broker_request *request)
     member = in->member_id.length > 0 ? member_find(group, in->member_id) : NULL;
     instance = member_of_instance(group, in->group_instance_id);
     if (!join_fits(group, in, member != NULL ? member : instance)) {
-        join_refuse(request, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL, in->member_id);
+        broker_group_join_refuse(request, KAFKA_ERROR_INCONSISTENT_GROUP_PROTOCOL, in->member_id);
     } else if (in->member_id.length == 0) {
         join_new(group, request);
     } else if (instance != NULL && instance != member) {
-        join_refuse(request, KAFKA_ERROR_FENCED_INSTANCE_ID, in->member_id);
+        broker_group_join_refuse(request, KAFKA_ERROR_FENCED_INSTANCE_ID, in->member_id);
     } else if (member != NULL) {
         join_known(member, request);
     } else if (pending_take(group, in->member_id)) {
         join_and_rebalance(member_add(group, request, in->member_id), request);
     } else {
-        join_refuse(request, KAFKA_ERROR_UNKNOWN_MEMBER_ID, in->member_id);
+        broker_group_join_refuse(request, KAFKA_ERROR_UNKNOWN_MEMBER_ID, in->member_id);
     }
 }
 
@@ -962,13 +984,26 @@ static int16_t sync_check(const struct broker_group_member *member,
                                                   : KAFKA_ERROR_NONE;
 }
 
+/* The group as one of the consumer protocol, some of whose members may speak the classic one; or NULL. */
+static struct broker_consumer_group *consumer_of(struct broker_groups *groups, mr_str id)
+{
+    const struct broker_group *group = groups->server->ready ? broker_group_find(groups, id) : NULL;
+    return group == NULL ? NULL : group->consumer;
+}
+
 void broker_group_sync_group(struct broker_request *request)
 {
     const struct kafka_sync_group_request *in = request->in;
+    struct broker_consumer_group *consumer = consumer_of(&request->server->groups, in->group_id);
     struct broker_group_member *member = NULL;
-    int16_t code = member_check(&request->server->groups, in->group_id, in->member_id,
-                                in->group_instance_id, &member);
+    int16_t code;
 
+    if (consumer != NULL) {
+        broker_migration_sync(request, consumer);
+        return;
+    }
+    code = member_check(&request->server->groups, in->group_id, in->member_id,
+                        in->group_instance_id, &member);
     if (code == KAFKA_ERROR_NONE)
         code = sync_check(member, in);
     if (code != KAFKA_ERROR_NONE || member->group->state == BROKER_GROUP_STABLE) {
@@ -992,8 +1027,14 @@ void broker_group_heartbeat(struct broker_request *request)
 {
     const struct kafka_heartbeat_request *in = request->in;
     struct kafka_heartbeat_response *out = request->out;
+    struct broker_consumer_group *consumer = consumer_of(&request->server->groups, in->group_id);
     struct broker_group_member *member = NULL;
 
+    if (consumer != NULL) {
+        out->error_code = broker_migration_heartbeat(consumer, in);
+        broker_server_answer(request);
+        return;
+    }
     out->error_code = member_check(&request->server->groups, in->group_id, in->member_id,
                                    in->group_instance_id, &member);
     if (out->error_code == KAFKA_ERROR_NONE && in->generation_id != member->group->generation)
@@ -1014,6 +1055,8 @@ static int16_t leave_one(struct broker_groups *groups, mr_str group_id, mr_str m
 
     if (group == NULL)
         return KAFKA_ERROR_UNKNOWN_MEMBER_ID;
+    if (group->consumer != NULL)
+        return broker_migration_leave(group->consumer, member_id, instance);
     if (instance.data != NULL) {
         member = member_of_instance(group, instance);
         if (member != NULL && member_id.length > 0 &&
@@ -1055,6 +1098,47 @@ void broker_group_leave_group(struct broker_request *request)
         }
     }
     broker_server_answer(request);
+}
+
+/* ---- from the other protocol ---- */
+
+struct broker_group_member *broker_group_adopt(struct broker_group *group, mr_str id,
+                                               mr_str instance)
+{
+    struct broker_group_member *member = mr_new(struct broker_group_member);
+
+    member->group = group;
+    member->id = mr_copy_cstr(id);
+    text_set(&member->instance_id, instance);
+    member->session.run = member_silent;
+    member_list(member);
+    *mr_array_add(&group->members) = member;
+    return member;
+}
+
+void broker_group_begin_classic(struct broker_group *group, int32_t generation,
+                                struct broker_journal *journal)
+{
+    const char *protocol;
+
+    for (size_t i = 0; i < group->members.count; i++)
+        support_change(group->members.items[i], 1);
+    protocol = protocol_choose(group);
+    mr_assert(protocol != NULL); /* as in rebalance_end() */
+    group->generation = generation;
+    group->state = BROKER_GROUP_STABLE;
+    group->changed_ms = broker_storage_now_ms(&group->groups->server->storage);
+    text_set(&group->protocol_type, MR_STR("consumer"));
+    text_set(&group->protocol, mr_str_from(protocol));
+    text_set(&group->leader, mr_str_from(group->members.items[0]->id));
+    for (size_t i = 0; i < group->members.count; i++)
+        session_restart(group->members.items[i]);
+    group_put(group, false, journal);
+}
+
+void broker_group_rebalance(struct broker_group *group)
+{
+    rebalance_begin(group);
 }
 
 /* ---- what commits ask ---- */
@@ -1122,9 +1206,7 @@ static void member_restore(struct broker_group *group, struct mr_in *in, uint16_
         member_free(member);
         return;
     }
-    *mr_array_add(&member->protocols) = (struct broker_group_protocol){
-        mr_copy_cstr(mr_str_from(group->protocol)),
-        mr_bytes_copy(subscription.data, subscription.length)};
+    broker_group_protocols_add(&member->protocols, mr_str_from(group->protocol), subscription);
     member->assignment = mr_bytes_copy(assignment.data, assignment.length);
     member_list(member);
     support_change(member, 1);
@@ -1140,13 +1222,14 @@ static void group_restore(struct broker_groups *groups, mr_str id, mr_str value)
 
     if (value.data == NULL) { /* deleted, or gone over to the consumer protocol with its offsets */
         if (group != NULL) {
-            classic_clear(group);
-            group->generation = 0;
+            broker_group_forget_classic(group);
             broker_group_forget_empty(groups, group);
         }
         return;
     }
     group = broker_group_make(groups, id);
+    broker_consumer_group_free(group->consumer);
+    group->consumer = NULL;
     for (size_t i = 0; i < group->members.count; i++)
         member_free(group->members.items[i]);
     group->members.count = 0;

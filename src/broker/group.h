@@ -1,6 +1,7 @@
 /* broker/group.h: consumer groups of the classic protocol, and the offsets they commit, both kept in
  * __consumer_offsets. A group of the consumer protocol has `consumer` beside it (consumer_group.h), and
- * none of the classic state; a share group has `share` (share_group.h). Thread: the loop's; loading runs on a disk thread before anything else. */
+ * none of the classic state, though some of its members may speak the classic protocol (migration.h); a
+ * share group has `share` (share_group.h). Thread: the loop's; loading runs on a disk thread before anything else. */
 #ifndef BROKER_GROUP_H
 #define BROKER_GROUP_H
 
@@ -11,6 +12,7 @@ struct broker_request;
 struct broker_group;
 struct broker_consumer_group;
 struct broker_share_group;
+struct broker_journal;
 
 enum broker_group_state {
     BROKER_GROUP_EMPTY,
@@ -23,12 +25,19 @@ struct broker_group_protocol {
     char *name;
     struct mr_bytes *metadata;
 };
+struct broker_group_protocols { /* the best one first */
+    struct broker_group_protocol *items;
+    size_t count, capacity;
+};
+void broker_group_protocols_add(struct broker_group_protocols *protocols, mr_str name,
+                                mr_str metadata);
+void broker_group_protocols_clear(struct broker_group_protocols *protocols); /* and fini */
 struct broker_group_member {
     struct broker_group *group;
     char *id, *instance_id; /* instance_id NULL: dynamic */
     char *client_id, *client_host;
     int32_t session_timeout_ms, rebalance_timeout_ms;
-    MR_ARRAY(struct broker_group_protocol) protocols;
+    struct broker_group_protocols protocols;
     struct mr_bytes *assignment;              /* NULL: none */
     struct broker_request *joining, *syncing; /* held back until the rebalance goes on */
     struct mr_timer session;
@@ -104,8 +113,22 @@ const char *broker_group_state_name(const struct broker_group *group);
 bool broker_group_is_empty(const struct broker_group *group);
 /* Whether a member reads the topic, as far as the broker can tell. */
 bool broker_group_reads(const struct broker_group *group, mr_str topic);
-/* The empty group is no classic one any more: a tombstone for what it was. Returns its generation. */
-int32_t broker_group_end_classic(struct broker_group *group);
+/* What its members said when they joined, of the protocol that was chosen, or else of their first one. */
+mr_str broker_group_member_said(const struct broker_group_member *member);
+/* Who waits for a JoinGroup or a SyncGroup hears this code. */
+void broker_group_let_go(struct broker_group *group, int16_t code);
+void broker_group_join_refuse(struct broker_request *request, int16_t code, mr_str member_id);
+/* It is no classic one any more: a tombstone for what it was. Returns its generation. */
+int32_t broker_group_end_classic(struct broker_group *group, struct broker_journal *journal);
+/* While loading: the group turns out to be of another protocol. */
+void broker_group_forget_classic(struct broker_group *group);
+/* A member that the group is to have as a classic one; broker_group_begin_classic() comes behind the last. */
+struct broker_group_member *broker_group_adopt(struct broker_group *group, mr_str id,
+                                               mr_str instance);
+/* Adopted members have what they have been given: the group is stable, and kept. */
+void broker_group_begin_classic(struct broker_group *group, int32_t generation,
+                                struct broker_journal *journal);
+void broker_group_rebalance(struct broker_group *group);
 /* While loading: a group of which nothing is left goes. */
 void broker_group_forget_empty(struct broker_groups *groups, struct broker_group *group);
 void broker_offsets_replay(struct broker_groups *groups, mr_str key, mr_str value,

@@ -159,7 +159,7 @@ static void describe_consumer_member(struct broker_request *request,
     answer->subscribed_topic_regex = nullable_text(request, member->regex);
     answer->assignment = broker_consumer_group_assignment(request, &member->assigned);
     answer->target_assignment = broker_consumer_group_assignment(request, &member->target);
-    answer->member_type = 1;
+    answer->member_type = member->classic == NULL;
 }
 
 static void describe_consumer_group(struct broker_request *request, mr_str id,

@@ -185,6 +185,16 @@ static mr_err check_assignors(const struct row *row, mr_str value)
                          MR_STR_ARG(value), row->name);
 }
 
+static mr_err check_policy(const struct row *row, mr_str value)
+{
+    return broker_migration_policy(value) >= 0
+               ? MR_OK
+               : mr_fail(MR_INVALID,
+                         "Invalid value %.*s for configuration %s: expected bidirectional, "
+                         "upgrade, downgrade or disabled",
+                         MR_STR_ARG(value), row->name);
+}
+
 static mr_err check(int id, mr_str value)
 {
     struct row row = row_of(id);
@@ -194,6 +204,8 @@ static mr_err check(int id, mr_str value)
         return broker_config_check(row.topic_id, row.name, value);
     if (id == BROKER_NODE_group_consumer_assignors)
         return check_assignors(&row, value);
+    if (id == BROKER_NODE_group_consumer_migration_policy)
+        return check_policy(&row, value);
     switch (row.type) {
     case BROKER_CONFIG_INT:
     case BROKER_CONFIG_LONG:

@@ -8,6 +8,7 @@
 #include "broker/consumer_group.h"
 #include "broker/group.h"
 #include "broker/journal.h"
+#include "broker/migration.h"
 #include "broker/node.h"
 #include "broker/security.h"
 #include "broker/sessions.h"

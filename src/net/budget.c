@@ -17,7 +17,7 @@ enum {
 
 struct net_budget_source {
     struct net_budget *budget;
-    size_t bytes, frames; /* let in; frames: waiting ones as well */
+    size_t bytes, frames;           /* let in; frames: waiting ones as well */
     struct net_budget_frame *first; /* of those that wait: the smallest */
     struct net_budget_source *next; /* in the line of those that wait */
     bool in_line;
@@ -31,7 +31,8 @@ struct net_budget {
     struct mr_map sources;
     struct net_budget_source *first, **last; /* the line */
     struct net_budget_frame *let_in;
-    int64_t full_since_us; /* the turn's frame finds no room; -1: nobody is kept waiting by others */
+    int64_t
+        full_since_us; /* the turn's frame finds no room; -1: nobody is kept waiting by others */
     struct mr_timer timer;
 };
 
