@@ -495,6 +495,21 @@ static void group_become_empty(struct broker_group *group)
     group_save(group);
 }
 
+/* Who leads goes on to, if it has joined; a static one that is away stays a member and leads no more. */
+static void leader_elect(struct broker_group *group)
+{
+    const struct broker_group_member *leader = group->leader == NULL
+                                                   ? NULL
+                                                   : member_find(group, mr_str_from(group->leader));
+
+    for (size_t i = 0; i < group->members.count && (leader == NULL || leader->joining == NULL); i++)
+        if (group->members.items[i]->joining != NULL)
+            leader = group->members.items[i];
+    mr_assert(leader != NULL && leader->joining != NULL); /* rebalances wait for somebody to join */
+    if (!is_leader(leader))
+        text_set(&group->leader, mr_str_from(leader->id));
+}
+
 static void rebalance_end(struct broker_group *group)
 {
     const char *protocol;
@@ -509,8 +524,7 @@ static void rebalance_end(struct broker_group *group)
     group->state = BROKER_GROUP_COMPLETING;
     group->changed_ms = broker_storage_now_ms(&group->groups->server->storage);
     text_set(&group->protocol, mr_str_from(protocol));
-    if (group->leader == NULL || member_find(group, mr_str_from(group->leader)) == NULL)
-        text_set(&group->leader, mr_str_from(group->members.items[0]->id));
+    leader_elect(group);
     /* Members that do not sync in the same time are taken for gone. */
     mr_timer_start(group->groups->server->loop, &group->rebalance, rebalance_us(group));
     for (size_t i = 0; i < group->members.count; i++) {

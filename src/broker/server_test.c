@@ -17,7 +17,7 @@ enum { SESSION_MS = 10000 };
 struct member {
     struct peer *peer;
     mr_str id, instance;
-    int32_t generation;
+    int32_t generation, session_ms, rebalance_ms;
     bool leads;
 };
 
@@ -26,8 +26,8 @@ static void joins_begin(struct member *member)
     static struct kafka_join_group_protocol protocol = {MR_STR("range"), MR_STR("topics")};
     struct kafka_join_group_request request = {
         .group_id = MR_STR("billing"),
-        .session_timeout_ms = SESSION_MS,
-        .rebalance_timeout_ms = 30000,
+        .session_timeout_ms = member->session_ms,
+        .rebalance_timeout_ms = member->rebalance_ms,
         .member_id = member->id,
         .group_instance_id = member->instance,
         .protocol_type = MR_STR("consumer"),
@@ -94,6 +94,8 @@ static struct member *is_known(struct broker *b, const char *instance)
     member->peer = given_peer(b);
     member->id = MR_STR("");
     member->instance = mr_str_from(instance);
+    member->session_ms = SESSION_MS;
+    member->rebalance_ms = 30000;
     if (instance == NULL) {
         joins_begin(member);
         expect_int(joins_end(member, &count), KAFKA_ERROR_MEMBER_ID_REQUIRED);
@@ -211,6 +213,30 @@ STORY("a static member returns under its name without a rebalance, and locks its
     calls(again->peer, sync_group, 3, &sync, &synced);
     expect_int(synced.error_code, 0);
     expect_str(synced.assignment, bob->id); /* what the old self had */
+    stops(&b);
+}
+
+STORY("a static leader that is away leaves the lead to who is there, and stays a member")
+{
+    struct broker b;
+    int32_t count;
+    given_broker(t, &b);
+    struct member *ann = is_known(&b, "ann"), *bob = is_known(&b, "bob");
+    struct member *both[] = {ann, bob};
+    ann->session_ms = bob->session_ms = 40000;
+    ann->rebalance_ms = bob->rebalance_ms = 2000;
+    become_stable(&ann, 1);
+    expect(ann->leads);
+    joins_begin(bob);
+    expect(!has_answer(bob->peer, 3));
+    passes(&b, 2001); /* ann's session goes on, the rebalance does not wait for it */
+    expect_int(joins_end(bob, &count), 0);
+    expect(bob->leads);
+    expect_int(count, 2);
+    syncs_begin(bob, both, 2);
+    expect_int(syncs_end(bob), 0);
+    expect_int(heartbeats(bob), 0);
+    expect_int(heartbeats(ann), KAFKA_ERROR_ILLEGAL_GENERATION); /* not: unknown */
     stops(&b);
 }
 
