@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """log.py [ROW...]: the log beside a genuine Kafka: the same client program (log_load.c) against both in turn, in one
 run, several rounds; the median of the rounds is printed with the least and the most, and the CPU that the server
-used for a record. Rows: see row_*; `recovery` only when it is asked for.
+used for a record. Rows: see row_*; those of KILLS only when they are asked for.
 
 BENCH_KAFKA: none (only ours is measured), or a folder of jars; else the genuine one of test/real is taken, and fetched
 when it is not there. BENCH_ROUNDS (3), BENCH_SCALE (1.0: how many records), BENCH_FOLDER (where data lies).
@@ -257,8 +257,17 @@ def row_recovery(server):
     return {"ready s": server.ready(300)}
 
 
+def row_recovery_many(server):
+    """Killed with a little in each of many partitions."""
+    server.topic("many", 100)
+    load("produce", server.address, "many", int(2400000 * SCALE), 1024, "acks=1", *BULK)
+    server.kill()
+    return {"ready s": server.ready(300)}
+
+
 ROWS = {name[4:]: function for name, function in list(globals().items()) if name.startswith("row_")}
-FRESH = ("idle", "recovery")  # rows that want a server of their own
+KILLS = ("recovery", "recovery_many")
+FRESH = ("idle", *KILLS)  # rows that want a server of their own
 
 
 def show(row, name, rounds):
@@ -294,18 +303,18 @@ def one_round(kind, jars, rows, figures):
         shutil.rmtree(server.folder, ignore_errors=True)
 
 
-def recovery(kind, jars, figures):
+def recovery(row, kind, jars, figures):
     server = fresh(kind, jars)
     try:
         server.ready()
-        figures.setdefault(("recovery", kind), []).append(row_recovery(server))
+        figures.setdefault((row, kind), []).append(ROWS[row](server))
     finally:
         server.stop()
         shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def main():
-    rows = sys.argv[1:] or [row for row in ROWS if row != "recovery"]
+    rows = sys.argv[1:] or [row for row in ROWS if row not in KILLS]
     unknown = [row for row in rows if row not in ROWS]
     if unknown:
         raise SystemExit(f"bench: there is no row {unknown[0]}; there are {', '.join(ROWS)}")
@@ -321,11 +330,11 @@ def main():
             bare = load("socket", 2 << 30, 1 << 18)
             figures.setdefault(("machine", "socket"), []).append({"CPU-us a KiB": bare["cpu"] / (2 << 20) * 1e6})
             for kind in kinds:
-                if rows != ["recovery"]:
+                if not set(rows) <= set(KILLS):
                     one_round(kind, jars, rows, figures)
-        if "recovery" in rows:
-            for kind in kinds:
-                recovery(kind, jars, figures)
+        for row in rows:
+            for kind in kinds if row in KILLS else []:
+                recovery(row, kind, jars, figures)
     finally:
         for row in ["machine", "ready", *rows]:
             for (name, kind), rounds in figures.items():

@@ -14,6 +14,7 @@ enum {
     CHECKPOINT_MAGIC = 0x4d524350, /* "MRCP" */
     CHECKPOINT_FORMAT = 1,
     CHECKPOINT_BYTES_MAX = 256 << 20,
+    RETRY_US = 10 * 1000 * 1000,
 };
 
 /* ---- writing ---- */
@@ -73,9 +74,22 @@ static void checkpoint_work(struct mr_job *job)
         mr_log(MR_LOG_WARN, "broker", "checkpoint not written: %s", mr_why());
 }
 
-static void checkpoint_end(struct broker_log *log)
+/* What was not saved is to be saved still, though not at once: what stood in the way may stay there. */
+static void checkpoint_end(struct broker_log *log, bool saved)
 {
+    struct broker_storage *storage = log->storage;
+
     log->checkpointing = false;
+    storage->unsaved_bytes_saving -= log->checkpoint_bytes_saving;
+    if (saved || log->gone || log->failed == MR_IO) {
+        storage->unsaved_bytes -= log->checkpoint_bytes_saving;
+    } else {
+        log->checkpoint_bytes += log->checkpoint_bytes_saving;
+        log->checkpoint_wanted = true;
+        log->checkpoint_after_us = mr_loop_now_us(storage->loop) + RETRY_US;
+    }
+    log->checkpoint_bytes_saving = 0;
+    broker_storage_checkpoint_ended(storage);
     broker_log_unuse(log);
 }
 
@@ -87,7 +101,7 @@ static void checkpoint_done(struct mr_job *job)
         if (!write->log->gone)
             broker_upkeep_settle(write->log);
     }
-    checkpoint_end(write->log);
+    checkpoint_end(write->log, write->err == MR_OK);
     mr_buf_fini(&write->content);
     mr_free(write);
 }
@@ -100,7 +114,7 @@ static void checkpoint_flushed(struct broker_log_wait *wait, mr_err err)
 
     if (err != MR_OK) {
         mr_buf_clear(&log->checkpoint_content);
-        checkpoint_end(log);
+        checkpoint_end(log, false);
         return;
     }
     write = mr_new(struct checkpoint_job);
@@ -115,11 +129,16 @@ static void checkpoint_flushed(struct broker_log_wait *wait, mr_err err)
 
 void broker_checkpoint_begin(struct broker_log *log)
 {
-    if (log->checkpointing || log->gone || (log->checkpoint_bytes == 0 && !log->checkpoint_wanted))
+    if (log->checkpointing || log->gone ||
+        (log->checkpoint_bytes == 0 && !log->checkpoint_wanted) ||
+        mr_loop_now_us(log->storage->loop) < log->checkpoint_after_us)
         return;
     log->checkpointing = true;
     log->checkpoint_wanted = false;
+    log->checkpoint_bytes_saving = log->checkpoint_bytes;
     log->checkpoint_bytes = 0;
+    log->storage->unsaved_bytes_saving += log->checkpoint_bytes_saving;
+    log->storage->checkpoints++;
     log->users++;
     mr_buf_clear(&log->checkpoint_content);
     broker_checkpoint_print(log, &log->checkpoint_content);
@@ -287,6 +306,7 @@ static mr_err load_closed(struct loading *loading, struct broker_segment *segmen
         goto out;
     }
     segment->index.rows.count = 0;
+    log->load_bytes += (int64_t)file_bytes;
     err = broker_segment_scan(fd, path, &segment->facts, &segment->index, false, NULL, &torn);
     if (err != MR_OK)
         return err;
@@ -318,6 +338,7 @@ static mr_err load_tail(struct loading *loading, struct broker_segment *segment,
             *mr_array_add(&segment->index.rows) = loading->known.index.rows.items[i];
         segment->index.interval = loading->known.index.interval;
     }
+    log->load_bytes += (int64_t)(file_bytes - segment->facts.bytes);
     err = broker_segment_scan(fd, path, &segment->facts, &segment->index, contiguous,
                               &loading->visit, &torn);
     if (err != MR_OK)

@@ -120,6 +120,7 @@ void broker_log_start(struct broker_log *log)
     log->storage_index = log->storage->logs.count;
     *mr_array_add(&log->storage->logs) = log;
     mr_counter_add(log->storage->log_bytes, log->bytes);
+    broker_storage_unsaved(log->storage, log, log->load_bytes);
 }
 
 void broker_log_unuse(struct broker_log *log)
@@ -315,7 +316,7 @@ mr_err broker_log_append(struct broker_log *log, struct mr_bytes *owner, uint8_t
     broker_producers_note(&log->producers, batch, data, now_ms);
     log->end = batch->last + 1;
     log->bytes += batch->bytes;
-    log->checkpoint_bytes += batch->bytes;
+    broker_storage_unsaved(log->storage, log, batch->bytes);
     mr_counter_add(log->storage->log_bytes, batch->bytes);
     broker_storage_remember(log->storage, log, batch->bytes);
     broker_storage_dirty(log->storage, log);
@@ -473,6 +474,7 @@ static void log_fail(struct broker_log *log, mr_err err, const char *why)
     log->failed = err == MR_FULL ? MR_FULL : MR_IO;
     if (err == MR_FULL)
         return;
+    broker_storage_disregard(log->storage, log);
     mr_fail(log->failed, "%s", why);
     waits_run(&log->wait_written, 0, log->failed);
     mr_fail(log->failed, "%s", why);
@@ -630,7 +632,8 @@ static void log_submit(struct broker_log *log)
     struct log_io *io = NULL;
     bool sync = log->wait_flushed.first != NULL && !log->syncing && behind != NULL;
 
-    if (!log->writing && log->recent_submitted < log->recent_count) {
+    if (!log->writing && log->recent_submitted < log->recent_count &&
+        !broker_storage_holds(log->storage, log)) {
         io = io_for_write(log);
         log->writing = true;
         if (sync && io->segment == behind) {

@@ -74,7 +74,11 @@ struct broker_log {
                                * -1: there is none. Only segments before it may be compacted or
                                * dropped: a start can then tell a hole of a power loss from ours */
     int64_t bytes;            /* of all segments */
-    int64_t checkpoint_bytes; /* appended since the last checkpoint */
+    /* What a start would read: appended since the last checkpoint began, and covered by one under way. */
+    int64_t checkpoint_bytes, checkpoint_bytes_saving;
+    int64_t checkpoint_since_us; /* when the first of checkpoint_bytes was appended */
+    int64_t checkpoint_after_us; /* not before then: the last one failed */
+    int64_t load_bytes;          /* read behind the checkpoint by the start */
     int32_t epoch;
     /* what is in memory: a ring */
     struct broker_recent *recent;

@@ -413,6 +413,137 @@ STORY("after a kill the batches behind the checkpoint are found again, in a new 
     expect(!broker_log_epoch_end(b.log, 2, &found, &end));
 }
 
+/* Logs of their own beside b->log, for what they share. */
+static struct broker_log *opens_another(struct bench *b, struct story *t, int number)
+{
+    char folder[500], name[40];
+    snprintf(name, sizeof(name), "orders-%d", number);
+    snprintf(folder, sizeof(folder), "%s/%s", t->folder, name);
+    struct broker_log *log = broker_log_new(&b->storage, mr_str_from(folder), mr_str_from(name),
+                                            &b->config);
+    expect_ok(broker_checkpoint_load(log, false));
+    broker_log_start(log);
+    return log;
+}
+
+static void appends_bytes(struct bench *b, struct broker_log *log, const char *value)
+{
+    struct broker_log *own = b->log;
+    b->log = log;
+    appends(b, "key", value, 1);
+    b->log = own;
+}
+
+static void all_settle(struct bench *b)
+{
+    for (size_t i = 0; i < b->storage.logs.count; i++)
+        for (int j = 0; j < 5000 && b->storage.logs.items[i]->users > 0; j++)
+            mr_loop_turn(b->loop, 1000);
+    for (int i = 0; i < 3; i++)
+        mr_loop_turn(b->loop, 0);
+}
+
+enum { MANY_LOGS = 24 };
+
+STORY("however many logs there are, a start reads at most 256 MB behind their checkpoints")
+{
+    struct bench b;
+    struct broker_log *logs[MANY_LOGS];
+    size_t bytes = 1000 * 1000;
+    char *value = mr_alloc(bytes + 1);
+    int64_t appended = 0, read = 0, most = 0;
+
+    memset(value, 'v', bytes);
+    value[bytes] = '\0';
+    given_storage(t, &b);
+    for (int i = 0; i < MANY_LOGS; i++)
+        logs[i] = opens_another(&b, t, i);
+    for (int round = 0; round < 25; round++) { /* none of them has much */
+        for (int i = 0; i < MANY_LOGS; i++) {
+            appends_bytes(&b, logs[i], value);
+            appended += (int64_t)bytes;
+        }
+        for (int i = 0; i < MANY_LOGS; i++)
+            for (int j = 0; j < 5000 && logs[i]->written < logs[i]->end; j++)
+                mr_loop_turn(b.loop, 1000);
+        if (b.storage.unsaved_bytes > most)
+            most = b.storage.unsaved_bytes;
+    }
+    expect(appended > (500 << 20));
+    expect(most <= 256 << 20);
+    all_settle(&b);
+    expect_int(b.storage.checkpoints, 0);
+    expect_int(b.storage.unsaved_bytes_saving, 0);
+    b.storage.logs.count = 0; /* a kill */
+    for (int i = 0; i < MANY_LOGS; i++) {
+        broker_storage_forget(&b.storage, logs[i]);
+        broker_log_free(logs[i]);
+    }
+    expect_int(b.storage.unsaved_bytes, 0);
+    for (int i = 0; i < MANY_LOGS; i++) {
+        logs[i] = opens_another(&b, t, i);
+        read += logs[i]->load_bytes;
+        expect_int(logs[i]->end, 25);
+    }
+    expect(read <= 256 << 20);
+    expect_int(b.storage.unsaved_bytes, read);
+    mr_free(value);
+}
+
+STORY("a log that has gone quiet is saved after a minute, a few at a time")
+{
+    struct bench b;
+    struct broker_log *logs[MANY_LOGS];
+    given_storage(t, &b);
+    for (int i = 0; i < MANY_LOGS; i++)
+        logs[i] = opens_another(&b, t, i);
+    for (int i = 0; i < MANY_LOGS; i++)
+        appends_bytes(&b, logs[i], "value");
+    all_settle(&b);
+    expect(b.storage.unsaved_bytes > 0);
+    mr_clock_pass(&b.clock, 59 * 1000 * 1000);
+    mr_loop_turn(b.loop, 0);
+    broker_storage_round(&b.storage);
+    expect_int(b.storage.checkpoints, 0);
+    mr_clock_pass(&b.clock, 2 * 1000 * 1000);
+    mr_loop_turn(b.loop, 0);
+    broker_storage_round(&b.storage);
+    expect_int(b.storage.checkpoints, 4);
+    for (int i = 0; i < 5000 && b.storage.unsaved_bytes > 0; i++) {
+        mr_loop_turn(b.loop, 1000);
+        expect(b.storage.checkpoints <= 4);
+    }
+    expect_int(b.storage.unsaved_bytes, 0);
+    for (int i = 0; i < MANY_LOGS; i++)
+        expect_int(logs[i]->flushed, 1);
+}
+
+STORY("a checkpoint that cannot be written is tried again, and what it did not save counts on")
+{
+    struct bench b;
+    char path[500];
+    given_log(t, &b);
+    appends(&b, "a", "1", 10);
+    syncs(&b);
+    int64_t unsaved = b.storage.unsaved_bytes;
+    expect(unsaved > 0);
+    snprintf(path, sizeof(path), "%s/checkpoint.new", b.folder);
+    expect_int(mkdir(path, 0755), 0); /* where the new one would be written */
+    broker_checkpoint_begin(b.log);
+    settles(&b);
+    expect_int(b.storage.unsaved_bytes, unsaved);
+    expect_int(b.storage.unsaved_bytes_saving, 0);
+    expect_int(rmdir(path), 0);
+    broker_storage_round(&b.storage); /* not at once */
+    expect_int(b.storage.checkpoints, 0);
+    mr_clock_pass(&b.clock, 11 * 1000 * 1000);
+    mr_loop_turn(b.loop, 0);
+    broker_storage_round(&b.storage);
+    settles(&b);
+    expect_int(b.storage.unsaved_bytes, 0);
+    closes(&b);
+}
+
 STORY("a last batch that was torn at any byte is cut off, and nothing before it")
 {
     struct bench b;

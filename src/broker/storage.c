@@ -13,7 +13,14 @@ enum {
     SPACE_US = 5 * 1000 * 1000,
     IDLE_FILE_US = 60 * 1000 * 1000,
     QUIET_US = 60 * 1000 * 1000, /* without an append: memory is given back */
-    CHECKPOINT_LOG_BYTES = 32 << 20,
+    /* Behind checkpoints a start reads at most 64 MB of a partition and 256 MB of all. So much is there when
+     * one begins; and so much when writes wait for its end, in which those under way are to find room. */
+    SAVE_LOG_BYTES = 24 << 20,
+    SAVE_BYTES = 128 << 20,
+    HOLD_LOG_BYTES = 24 << 20, /* since it began */
+    HOLD_BYTES = 192 << 20,
+    SAVE_US = 60 * 1000 * 1000, /* and nothing waits longer for one */
+    SAVES_MAX = 4,              /* under way at once: each is a sync or three */
 };
 static const uint64_t reserve_bytes_max = 4ull << 30;
 
@@ -39,10 +46,11 @@ static void turn_end(struct mr_task *task)
         struct broker_log *next = log->dirty_next;
         log->dirty_listed = false;
         broker_log_flush(log);
-        if (log->checkpoint_bytes >= CHECKPOINT_LOG_BYTES && log->failed == MR_OK)
+        if (log->checkpoint_bytes >= SAVE_LOG_BYTES && log->failed == MR_OK)
             broker_checkpoint_begin(log);
         log = next;
     }
+    broker_storage_save(storage);
 }
 
 void broker_storage_dirty(struct broker_storage *storage, struct broker_log *log)
@@ -53,6 +61,94 @@ void broker_storage_dirty(struct broker_storage *storage, struct broker_log *log
     log->dirty_next = storage->dirty;
     storage->dirty = log;
     mr_loop_at_turn_end(storage->loop, &storage->turn_end);
+}
+
+/* ---- what a start would read ---- */
+
+void broker_storage_unsaved(struct broker_storage *storage, struct broker_log *log, int64_t bytes)
+{
+    if (log->checkpoint_bytes == 0)
+        log->checkpoint_since_us = mr_loop_now_us(storage->loop);
+    log->checkpoint_bytes += bytes;
+    storage->unsaved_bytes += bytes;
+}
+
+void broker_storage_disregard(struct broker_storage *storage, struct broker_log *log)
+{
+    storage->unsaved_bytes -= log->checkpoint_bytes;
+    log->checkpoint_bytes = 0;
+    mr_assert(storage->unsaved_bytes >= storage->unsaved_bytes_saving);
+}
+
+static bool may_save(const struct broker_log *log, int64_t now_us)
+{
+    return !log->checkpointing && !log->gone && log->failed == MR_OK &&
+           now_us >= log->checkpoint_after_us;
+}
+
+/* Those with most go first: they are the fewest that bring the sum down. */
+static struct broker_log *most_unsaved(const struct broker_storage *storage, int64_t now_us)
+{
+    struct broker_log *most = NULL;
+
+    for (size_t i = 0; i < storage->logs.count; i++) {
+        struct broker_log *log = storage->logs.items[i];
+        if (log->checkpoint_bytes > (most == NULL ? 0 : most->checkpoint_bytes) &&
+            may_save(log, now_us))
+            most = log;
+    }
+    return most;
+}
+
+/* The next one of the round that is wanted, or has waited long. */
+static struct broker_log *next_unsaved(struct broker_storage *storage, int64_t now_us)
+{
+    while (storage->save_count > 0 && storage->logs.count > 0) {
+        struct broker_log *log = storage->logs.items[storage->save_next++ % storage->logs.count];
+        bool waited = log->checkpoint_bytes > 0 && now_us - log->checkpoint_since_us >= SAVE_US;
+        storage->save_count--;
+        if ((log->checkpoint_wanted || waited) && may_save(log, now_us))
+            return log;
+    }
+    return NULL;
+}
+
+bool broker_storage_holds(struct broker_storage *storage, const struct broker_log *log)
+{
+    /* What the checkpoint itself waits for goes on, and all goes on when none can be written. */
+    bool needed = log->checkpointing && log->written < log->checkpoint_wait.end;
+    bool much = storage->unsaved_bytes >= HOLD_BYTES ||
+                (log->checkpointing && log->checkpoint_bytes >= HOLD_LOG_BYTES);
+    bool holds = much && !needed && storage->checkpoints > 0;
+
+    storage->writes_wait = storage->writes_wait || holds;
+    return holds;
+}
+
+void broker_storage_save(struct broker_storage *storage)
+{
+    int64_t now_us = mr_loop_now_us(storage->loop);
+
+    while (storage->checkpoints < SAVES_MAX) {
+        bool much = storage->unsaved_bytes - storage->unsaved_bytes_saving >= SAVE_BYTES;
+        struct broker_log *log = much ? most_unsaved(storage, now_us) : NULL;
+        if (log == NULL)
+            log = next_unsaved(storage, now_us);
+        if (log == NULL)
+            break;
+        broker_checkpoint_begin(log);
+    }
+}
+
+void broker_storage_checkpoint_ended(struct broker_storage *storage)
+{
+    storage->checkpoints--;
+    broker_storage_save(storage);
+    if (!storage->writes_wait)
+        return;
+    storage->writes_wait = false;
+    for (size_t i = 0; i < storage->logs.count; i++)
+        broker_log_flush(storage->logs.items[i]);
 }
 
 /* ---- batches in memory ---- */
@@ -118,6 +214,7 @@ void broker_storage_forget(struct broker_storage *storage, struct broker_log *lo
     for (uint32_t i = 0; i < log->recent_count; i++)
         storage->recent_bytes -= broker_storage_cost(
             log->recent[(log->recent_head + i) & (log->recent_capacity - 1)].bytes);
+    broker_storage_disregard(storage, log);
 }
 
 void broker_storage_trim(struct broker_storage *storage, struct broker_log *log, int64_t end)
@@ -273,14 +370,14 @@ void broker_storage_round(struct broker_storage *storage)
     for (size_t i = 0; i < storage->logs.count; i++) {
         struct broker_log *log = storage->logs.items[i];
         broker_log_retry(log);
-        if (log->checkpoint_wanted && log->failed == MR_OK)
-            broker_checkpoint_begin(log);
         if (!retain)
             continue;
         broker_upkeep_retain(log, now_ms);
         broker_upkeep_idle(log, now_us - IDLE_FILE_US);
         broker_producers_expire(&log->producers, now_ms - storage->producer_expiry_ms);
     }
+    storage->save_count = storage->logs.count;
+    broker_storage_save(storage);
     broker_compact_round(storage);
     if (!storage->settled && now_us - storage->appended_us >= QUIET_US)
         settle(storage);

@@ -27,6 +27,11 @@ struct broker_storage {
     bool held;       /* nothing is removed meanwhile */
     int removals;    /* under way */
     int64_t removed; /* so many are through */
+    /* ---- what a start would read: the sum over all logs, and what checkpoints under way cover of it */
+    int64_t unsaved_bytes, unsaved_bytes_saving;
+    int checkpoints;              /* under way */
+    bool writes_wait;             /* for one of them to end */
+    size_t save_next, save_count; /* where the round looks next for a log to save; so many to go */
     MR_ARRAY(struct mr_job *) removals_held;
     struct mr_task *held_task; /* waits for those under way */
     struct mr_counter *log_bytes, *bytes_in, *bytes_out, *records_in, *errors, *connections;
@@ -42,6 +47,16 @@ void broker_storage_dirty(struct broker_storage *storage, struct broker_log *log
 /* A batch went into memory; pushes older ones out. */
 void broker_storage_remember(struct broker_storage *storage, struct broker_log *log, size_t bytes);
 void broker_storage_forget(struct broker_storage *storage, struct broker_log *log);
+/* So much was appended to the log, or read at the start, that no checkpoint covers. */
+void broker_storage_unsaved(struct broker_storage *storage, struct broker_log *log, int64_t bytes);
+/* No further checkpoint of this log will come. */
+void broker_storage_disregard(struct broker_storage *storage, struct broker_log *log);
+/* Begins the checkpoints that are due, few at a time. */
+void broker_storage_save(struct broker_storage *storage);
+/* One is through, whether it was written or not. */
+void broker_storage_checkpoint_ended(struct broker_storage *storage);
+/* Whether the log's next write has to wait for a checkpoint, lest a start read too much; it is flushed then. */
+bool broker_storage_holds(struct broker_storage *storage, const struct broker_log *log);
 /* Drops this log's batches before `end` from memory: the files say something else now. */
 void broker_storage_trim(struct broker_storage *storage, struct broker_log *log, int64_t end);
 /* ---- holding the files ----

@@ -597,6 +597,16 @@ static void load_work(struct mr_job *job)
         snprintf(load->why, sizeof(load->why), "%s", mr_why());
 }
 
+static void load_tell(const struct broker_topics *topics)
+{
+    int64_t took_us = mr_loop_now_us(topics->storage->loop) - topics->load_began_us;
+
+    mr_log(MR_LOG_INFO, "broker",
+           "loaded %lld partitions: %lld bytes read behind their checkpoints, in %lld ms",
+           (long long)topics->load_count, (long long)topics->load_bytes,
+           (long long)(took_us / 1000));
+}
+
 static void load_done(struct mr_job *job)
 {
     struct load_job *load = mr_container(job, struct load_job, job);
@@ -604,6 +614,8 @@ static void load_done(struct mr_job *job)
 
     if (load->err == MR_OK) {
         load->partition->log = load->log;
+        topics->load_count++;
+        topics->load_bytes += load->log->load_bytes;
         broker_log_start(load->log);
     } else {
         topics->load_err = load->err;
@@ -612,8 +624,10 @@ static void load_done(struct mr_job *job)
         broker_log_free(load->log);
     }
     topics->loading--;
-    if (topics->loading == 0)
+    if (topics->loading == 0) {
+        load_tell(topics);
         topics->loaded(topics, topics->load_err);
+    }
     mr_free(load);
 }
 
@@ -635,6 +649,7 @@ void broker_topics_load(struct broker_topics *topics)
 {
     struct mr_map_entry *entry;
 
+    topics->load_began_us = mr_loop_now_us(topics->storage->loop);
     for (size_t i = 0; (entry = mr_map_next(&topics->by_name, &i)) != NULL;) {
         struct broker_topic *topic = entry->value;
         for (size_t j = 0; j < topic->partitions.count; j++)

@@ -48,7 +48,8 @@ struct broker_topics {
     bool writing, write_again;
     struct broker_catalog_wait *waiting, *waiting_next;
     struct mr_task write_task;
-    size_t loading; /* partitions not loaded yet */
+    size_t loading;                                /* partitions not loaded yet */
+    int64_t load_count, load_bytes, load_began_us; /* of those that are: read behind checkpoints */
     void (*loaded)(struct broker_topics *topics, mr_err err);
     mr_err load_err;
     char load_why[512];
