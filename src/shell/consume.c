@@ -508,12 +508,35 @@ static mr_err read_property(struct consuming *consuming, const char *text)
     return mr_fail(MR_INVALID, "--property %s: there is no such property of lines", text);
 }
 
+/* --consumer-property, as the options that say the same; these count more. */
+static mr_err read_settings(struct shell_options *options)
+{
+    for (size_t i = 0; i < options->consumer_property.count; i++) {
+        const char *text = options->consumer_property.items[i], *value = strchr(text, '=');
+        if (value++ == NULL)
+            return mr_fail(MR_INVALID, "--consumer-property %s: expected NAME=VALUE", text);
+        mr_str name = mr_str_of(text, (size_t)(value - text) - 1);
+        if (mr_str_equal(name, MR_STR("group.id")) && options->group.count == 0)
+            *mr_array_add(&options->group) = value;
+        else if (mr_str_equal(name, MR_STR("isolation.level")) &&
+                 options->isolation_level.count == 0)
+            *mr_array_add(&options->isolation_level) = value;
+        else if (mr_str_equal(name, MR_STR("auto.offset.reset")) && strcmp(value, "earliest") == 0)
+            *mr_array_add(&options->from_beginning) = "";
+        else if (!mr_str_equal(name, MR_STR("auto.offset.reset")) &&
+                 !mr_str_equal(name, MR_STR("group.id")) &&
+                 !mr_str_equal(name, MR_STR("isolation.level")))
+            fprintf(stderr, "millrace consume: %.*s is passed over\n", MR_STR_ARG(name));
+    }
+    return MR_OK;
+}
+
 static mr_err read_options(struct consuming *consuming)
 {
+    mr_err err = read_settings(&consuming->shell->options);
     const struct shell_options *options = &consuming->shell->options;
     const char *isolation = shell_text(&options->isolation_level);
     const char *registry = shell_text(&options->registry);
-    mr_err err = MR_OK;
     consuming->print_value = true;
     consuming->key_separator = MR_STR("\t");
     consuming->line_separator = MR_STR("\n");
@@ -557,7 +580,6 @@ static mr_err run(struct shell *shell)
 {
     struct consuming consuming = {.shell = shell, .quiet.run = quiet};
     consuming.queue.last = &consuming.queue.first;
-    const char *group = shell_text(&shell->options.group);
     mr_arena_init(&consuming.arena);
     mr_err err = read_options(&consuming);
     if (err == MR_OK && consuming.registry.length > 0) {
@@ -572,7 +594,7 @@ static mr_err run(struct shell *shell)
         mr_timer_stop(&consuming.quiet);
         fprintf(stderr, "Processed a total of %lld messages\n", (long long)consuming.records);
     }
-    if (err == MR_OK && group != NULL)
+    if (err == MR_OK && shell_text(&shell->options.group) != NULL)
         err = commit(&consuming);
     leave_group(&consuming);
     if (consuming.signals.events != 0) {

@@ -176,6 +176,8 @@ static mr_err take_lines(struct producing *producing, bool end)
     ptrdiff_t at;
     while (err == MR_OK && (at = mr_str_find_byte(rest, '\n')) >= 0) {
         err = put(producing, mr_str_slice(rest, 0, (size_t)at));
+        if (err == MR_OK && producing->shell->options.sync.count > 0)
+            err = flush(producing);
         rest = mr_str_slice(rest, (size_t)at + 1, rest.length);
     }
     if (err == MR_OK && end && rest.length > 0)
@@ -266,16 +268,35 @@ static mr_err open_topic(struct producing *producing)
     return shell_result(shell, &producing->call);
 }
 
+/* --producer-property: what has a meaning here; the rest is passed over, aloud, as Kafka's own program does. */
+static mr_err read_settings(struct shell *shell, struct kafka_producer_options *options)
+{
+    const char *codec = shell_text(&shell->options.compression_codec);
+    mr_err err = MR_OK;
+    for (size_t i = 0; i < shell->options.producer_property.count && err == MR_OK; i++) {
+        const char *text = shell->options.producer_property.items[i];
+        mr_str key, value;
+        if (!shell_pair(mr_str_from(text), &key, &value))
+            err = mr_fail(MR_INVALID, "--producer-property %s: expected NAME=VALUE", text);
+        else if (mr_str_equal(key, MR_STR("compression.type")))
+            err = kafka_records_codec_parse(value, &options->codec);
+        else if (!mr_str_equal(key, MR_STR("acks")))
+            fprintf(stderr, "millrace produce: %.*s is passed over\n", MR_STR_ARG(key));
+    }
+    if (err == MR_OK && codec != NULL)
+        err = kafka_records_codec_parse(mr_str_from(codec), &options->codec);
+    return err;
+}
+
 static mr_err run(struct shell *shell)
 {
     struct producing producing = {.shell = shell};
     struct kafka_producer_options options = {0};
-    const char *codec = shell_text(&shell->options.compression_codec);
     mr_err err = read_properties(&producing);
     if (err == MR_OK && shell->options.topic.count != 1)
         err = mr_fail(MR_INVALID, "expected one --topic");
-    if (err == MR_OK && codec != NULL)
-        err = kafka_records_codec_parse(mr_str_from(codec), &options.codec);
+    if (err == MR_OK)
+        err = read_settings(shell, &options);
     if (err == MR_OK)
         err = kafka_producer_open(shell->kafka, &options, &producing.producer);
     if (err == MR_OK)

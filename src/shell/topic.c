@@ -4,38 +4,78 @@
 
 #include <stdio.h>
 #include <string.h>
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 
-static bool wanted(const struct shell *shell, const struct shell_topic *topic)
+/* ---- which topics ---- */
+
+/* Whether the whole name fits. Errors: MR_INVALID (no pattern). */
+static mr_err pattern_take(const char *pattern, const struct shell_topic *topics, size_t count,
+                           bool *taken, bool *any)
 {
-    const struct shell_option *names = &shell->options.topic;
-    for (size_t i = 0; i < names->count; i++)
-        if (mr_str_equal(topic->name, mr_str_from(names->items[i])))
-            return true;
-    return names->count == 0 && !(topic->internal && shell->options.exclude_internal.count > 0);
+    int code = 0;
+    PCRE2_SIZE at = 0;
+    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+                                         PCRE2_ANCHORED | PCRE2_ENDANCHORED, &code, &at, NULL);
+    if (compiled == NULL) {
+        PCRE2_UCHAR why[128] = {0};
+        pcre2_get_error_message(code, why, sizeof why);
+        return mr_fail(MR_INVALID, "--topic %s: no pattern: %s at character %zu", pattern,
+                       (char *)why, at);
+    }
+    pcre2_match_data *match = pcre2_match_data_create_from_pattern(compiled, NULL);
+    for (size_t i = 0; i < count; i++) {
+        if (pcre2_match(compiled, (PCRE2_SPTR)topics[i].name.data, topics[i].name.length, 0, 0,
+                        match, NULL) <= 0)
+            continue;
+        taken[i] = *any = true;
+    }
+    pcre2_match_data_free(match);
+    pcre2_code_free(compiled);
+    return MR_OK;
 }
 
-/* Every --topic has to be there, unless --if-exists is said. */
-static mr_err check_names(const struct shell *shell, const struct shell_topic *topics, size_t count)
+/* A --topic is a name; when none has it, it is a pattern of names. Nothing that is only alike is meant by a name. */
+static mr_err name_take(const char *name, const struct shell_topic *topics, size_t count,
+                        bool *taken, bool *any)
+{
+    for (size_t i = 0; i < count; i++)
+        if (mr_str_equal(topics[i].name, mr_str_from(name)))
+            taken[i] = *any = true;
+    return *any ? MR_OK : pattern_take(name, topics, count, taken, any);
+}
+
+/* The topics that the command is about. `must`: every --topic has to mean one, unless --if-exists is said. */
+static mr_err chosen(struct shell *shell, bool must, struct shell_topic **out, size_t *count)
 {
     const struct shell_option *names = &shell->options.topic;
-    for (size_t i = 0; i < names->count && shell->options.if_exists.count == 0; i++) {
-        size_t at = 0;
-        while (at < count && !mr_str_equal(topics[at].name, mr_str_from(names->items[i])))
-            at++;
-        if (at == count)
-            return mr_fail(MR_NOT_FOUND, "topic %s: there is none of this name", names->items[i]);
+    bool exclude = shell->options.exclude_internal.count > 0;
+    struct shell_topic *topics = NULL;
+    size_t total = 0;
+    mr_err err = shell_topics(shell, &topics, &total);
+    bool *taken = mr_arena_array(&shell->arena, bool, total + 1);
+    memset(taken, 0, (total + 1) * sizeof *taken);
+    for (size_t i = 0; err == MR_OK && i < names->count; i++) {
+        bool any = false;
+        err = name_take(names->items[i], topics, total, taken, &any);
+        if (err == MR_OK && !any && must && shell->options.if_exists.count == 0)
+            err = mr_fail(MR_NOT_FOUND, "topic %s: there is none of this name", names->items[i]);
     }
-    return MR_OK;
+    *count = 0;
+    *out = topics;
+    for (size_t i = 0; err == MR_OK && i < total; i++)
+        if (taken[i] || (names->count == 0 && !(topics[i].internal && exclude)))
+            topics[(*count)++] = topics[i];
+    return err;
 }
 
 static mr_err topic_list(struct shell *shell)
 {
     struct shell_topic *topics;
     size_t count;
-    mr_err err = shell_topics(shell, &topics, &count);
+    mr_err err = chosen(shell, false, &topics, &count);
     for (size_t i = 0; err == MR_OK && i < count; i++)
-        if (wanted(shell, &topics[i]))
-            printf("%.*s\n", MR_STR_ARG(topics[i].name));
+        printf("%.*s\n", MR_STR_ARG(topics[i].name));
     return err;
 }
 
@@ -74,6 +114,16 @@ static void print_id(struct mr_buf *out, const mr_uuid *id)
     mr_buf_fini(&text);
 }
 
+/* --under-replicated-partitions, --unavailable-partitions. */
+static bool is_asked_for(const struct shell *shell, const struct kafka_metadata_partition *one)
+{
+    bool behind = shell->options.under_replicated.count > 0;
+    bool unavailable = shell->options.unavailable.count > 0;
+    return (!behind && !unavailable) ||
+           (behind && one->isr_nodes.count < one->replica_nodes.count) ||
+           (unavailable && one->leader_id < 0);
+}
+
 static int16_t describe_use(void *context, int16_t version, const void *response)
 {
     struct described *described = context;
@@ -96,6 +146,8 @@ static int16_t describe_use(void *context, int16_t version, const void *response
             const struct kafka_metadata_partition *one = &topic->partitions.items[i];
             if (one->partition_index != number)
                 continue;
+            if (!is_asked_for(described->shell, one))
+                break;
             mr_buf_printf(&described->lines,
                           "\tTopic: %.*s\tPartition: %d\tLeader: ", MR_STR_ARG(described->name),
                           number);
@@ -120,12 +172,16 @@ static mr_err describe_one(struct shell *shell, mr_str name)
                            mr_arena_cstr(&shell->arena, name));
     if (err == MR_OK)
         err = shell_settings(shell, SHELL_RESOURCE_TOPIC, name, false, &settings, &count);
-    if (err == MR_OK) {
+    bool parts = shell->options.under_replicated.count + shell->options.unavailable.count > 0;
+    bool overrides = shell->options.overrides.count > 0;
+    if (err == MR_OK && parts)
+        printf("%.*s", MR_STR_ARG(mr_buf_as_str(&described.lines)));
+    if (err == MR_OK && !parts && (!overrides || count > 0)) {
         printf("%.*s", MR_STR_ARG(mr_buf_as_str(&described.head)));
         for (size_t i = 0; i < count; i++)
             printf("%s%.*s=%.*s", i == 0 ? "" : ",", MR_STR_ARG(settings[i].name),
                    MR_STR_ARG(settings[i].value));
-        printf("\n%.*s", MR_STR_ARG(mr_buf_as_str(&described.lines)));
+        printf("\n%.*s", MR_STR_ARG(overrides ? MR_STR("") : mr_buf_as_str(&described.lines)));
     }
     mr_buf_fini(&described.head);
     mr_buf_fini(&described.lines);
@@ -136,12 +192,9 @@ static mr_err topic_describe(struct shell *shell)
 {
     struct shell_topic *topics;
     size_t count;
-    mr_err err = shell_topics(shell, &topics, &count);
-    if (err == MR_OK)
-        err = check_names(shell, topics, count);
+    mr_err err = chosen(shell, true, &topics, &count);
     for (size_t i = 0; err == MR_OK && i < count; i++)
-        if (wanted(shell, &topics[i]))
-            err = describe_one(shell, topics[i].name);
+        err = describe_one(shell, topics[i].name);
     return err;
 }
 
@@ -152,8 +205,35 @@ struct creation {
     int32_t partitions;
     int16_t replication;
     const struct shell_option *configs;
+    mr_str assignment; /* "1:2,2:1"; data NULL: by number */
     struct mr_arena *arena;
 };
+
+/* Partition after partition, "," between them; its brokers with ":" between. */
+static mr_err assignment_read(mr_str text, struct mr_arena *arena,
+                              struct kafka_create_topics_request_topic *topic)
+{
+    mr_str part, node, all = text;
+    int64_t id = 0;
+    topic->assignments.items = mr_arena_array(arena, struct kafka_create_topics_assignment,
+                                              text.length + 1);
+    topic->assignments.count = 0;
+    while (mr_str_split(&text, ',', &part)) {
+        struct kafka_create_topics_assignment *row =
+            &topic->assignments.items[topic->assignments.count];
+        *row = (struct kafka_create_topics_assignment){
+            .partition_index = topic->assignments.count++};
+        row->broker_ids.items = mr_arena_array(arena, wire_i32, part.length + 1);
+        while (mr_str_split(&part, ':', &node)) {
+            if (mr_str_to_i64(node, &id) != MR_OK || id < 0 || id > INT32_MAX)
+                return mr_fail(MR_INVALID,
+                               "--replica-assignment %.*s: expected brokers' numbers as 1:2,2:3",
+                               MR_STR_ARG(all));
+            row->broker_ids.items[row->broker_ids.count++] = (int32_t)id;
+        }
+    }
+    return MR_OK;
+}
 
 static void create_fill(void *context, int16_t version, struct mr_arena *arena, void *request)
 {
@@ -168,6 +248,10 @@ static void create_fill(void *context, int16_t version, struct mr_arena *arena, 
     topic->num_partitions = creation->partitions > 0 ? creation->partitions : by_default;
     topic->replication_factor = creation->replication > 0 ? creation->replication
                                                           : (int16_t)by_default;
+    if (creation->assignment.data != NULL) {
+        topic->num_partitions = topic->replication_factor = -1;
+        assignment_read(creation->assignment, arena, topic); /* checked before */
+    }
     topic->configs.items = mr_arena_array(arena, struct kafka_create_topics_request_config,
                                           creation->configs->count + 1);
     for (size_t i = 0; i < creation->configs->count; i++) {
@@ -207,6 +291,13 @@ static mr_err topic_create(struct shell *shell)
                            &replication);
     if (err == MR_OK && names->count == 0)
         err = mr_fail(MR_INVALID, "--create needs a --topic");
+    mr_str assignment = mr_str_from(shell_text(&shell->options.replica_assignment));
+    struct kafka_create_topics_request_topic checked = {0};
+    if (err == MR_OK && assignment.data != NULL && partitions + replication > 0)
+        err = mr_fail(MR_INVALID,
+                      "--replica-assignment says both --partitions and --replication-factor");
+    if (err == MR_OK && assignment.data != NULL)
+        err = assignment_read(assignment, &shell->arena, &checked);
     for (size_t i = 0; i < shell->options.config.count && err == MR_OK; i++)
         if (!shell_pair(mr_str_from(shell->options.config.items[i]), &key, &value))
             err = mr_fail(MR_INVALID, "--config %s: expected NAME=VALUE",
@@ -216,6 +307,7 @@ static mr_err topic_create(struct shell *shell)
                                     .partitions = (int32_t)partitions,
                                     .replication = (int16_t)replication,
                                     .configs = &shell->options.config,
+                                    .assignment = assignment,
                                     .arena = &shell->arena};
         err = shell_ask(shell, (struct kafka_target){KAFKA_TARGET_CONTROLLER, MR_STR_NULL, 0},
                         KAFKA_API_create_topics, create_fill, create_use, &creation,
@@ -264,19 +356,9 @@ static int16_t grow_use(void *context, int16_t version, const void *response)
 /* The topics that --topic names and that are there. */
 static mr_err named(struct shell *shell, const char *verb, struct shell_topic **out, size_t *count)
 {
-    struct shell_topic *topics;
-    size_t total;
     *count = 0;
-    if (shell->options.topic.count == 0)
-        return mr_fail(MR_INVALID, "%s needs a --topic", verb);
-    mr_err err = shell_topics(shell, &topics, &total);
-    if (err == MR_OK)
-        err = check_names(shell, topics, total);
-    *out = topics;
-    for (size_t i = 0; err == MR_OK && i < total; i++)
-        if (wanted(shell, &topics[i]))
-            topics[(*count)++] = topics[i];
-    return err;
+    return shell->options.topic.count == 0 ? mr_fail(MR_INVALID, "%s needs a --topic", verb)
+                                           : chosen(shell, true, out, count);
 }
 
 static mr_err topic_alter(struct shell *shell)

@@ -44,6 +44,40 @@ def test_a_topic_from_its_making_to_its_end(log):
     tool(log, "topic", "--delete", "--topic", name, "--if-exists")
 
 
+def test_topics_are_named_by_patterns_too(log):
+    tag = uuid.uuid4().hex[:8]
+    for name in (f"{tag}.a", f"{tag}-a", f"{tag}-b"):
+        tool(log, "topic", "--create", "--topic", name, "--replica-assignment", "1,1")
+    assert tool(log, "topic", "--list", "--topic", f"{tag}.*").split() == [f"{tag}-a", f"{tag}-b", f"{tag}.a"]
+    assert f"PartitionCount: 2\t" in tool(log, "topic", "--describe", "--topic", f"{tag}-b")
+    assert tool(log, "topic", "--list", "--topic", f"none-{tag}") == ""
+    assert "none of this name" in tool(log, "topic", "--describe", "--topic", f"none-{tag}", status=1)
+    assert "no pattern" in tool(log, "topic", "--list", "--topic", f"{tag}[", status=2)
+    assert tool(log, "topic", "--describe", "--under-replicated-partitions", "--unavailable-partitions") == ""
+    tool(log, "config", "--alter", "--topic", f"{tag}-b", "--add-config", "retention.ms=70000")
+    wait_for(lambda: "retention.ms=70000" in tool(log, "topic", "--describe", "--topic", f"{tag}-b"), 20)
+    told = tool(log, "topic", "--describe", "--topic", f"{tag}-.", "--topics-with-overrides").splitlines()
+    assert PEER or [line.split("\t")[0] for line in told] == [f"Topic: {tag}-b"]
+    tool(log, "topic", "--delete", "--topic", f"{tag}.a")      # a name that is there is no pattern
+    wait_for(lambda: tool(log, "topic", "--list", "--topic", f"{tag}.*").split() == [f"{tag}-a", f"{tag}-b"], 20)
+    tool(log, "topic", "--delete", "--topic", f"{tag}-[ab]")
+    assert "1:x" in tool(log, "topic", "--create", "--topic", tag, "--replica-assignment", "1:x", status=2)
+    assert "both" in tool(log, "topic", "--create", "--topic", tag, "--replica-assignment", "1", "--partitions", 2, status=2)
+
+
+def test_settings_of_kafkas_clients_on_the_command_line(log):
+    name, group = log.topic(), f"tool-{uuid.uuid4().hex[:8]}"
+    tool(log, "produce", "--topic", name, "--producer-property", "compression.type=zstd", "--producer-property", "acks=1",
+         "--producer-property", "linger.ms=5", "--request-required-acks", 1, "--sync", given="one\ntwo\n")
+    assert tool(log, "consume", "--topic", name, "--consumer-property", f"group.id={group}", "--consumer-property",
+                "auto.offset.reset=earliest", "--consumer-property", "isolation.level=read_committed",
+                "--max-messages", 2) == "one\ntwo\n"
+    rows = table(tool(log, "group", "--describe", "--group", group, "--offsets"))
+    assert [row["CURRENT-OFFSET"] for row in rows] == ["2"]
+    assert "NAME=VALUE" in tool(log, "produce", "--topic", name, "--producer-property", "compression.type", status=2)
+    assert "isolation" in tool(log, "consume", "--topic", name, "--consumer-property", "isolation.level=what", status=2)
+
+
 def test_settings_are_changed_shown_and_taken_back(log):
     name = log.topic()
     tool(log, "config", "--alter", "--entity-type", "topics", "--entity-name", name,
