@@ -545,7 +545,12 @@ void broker_acl_create_acls(struct broker_request *request)
     out->results.count = in->creations.count;
     for (int32_t i = 0; i < in->creations.count; i++) {
         const char *why = NULL;
-        out->results.items[i].error_code = creation_check(acls, &in->creations.items[i], &why);
+        out->results.items[i].error_code = i >= MR_LIMIT_BROKER_ACLS
+                                               ? (int16_t)KAFKA_ERROR_INVALID_REQUEST
+                                               : creation_check(acls, &in->creations.items[i],
+                                                                &why);
+        if (i >= MR_LIMIT_BROKER_ACLS)
+            why = "The request has too many rules.";
         out->results.items[i].error_message = mr_str_from(why);
         if (out->results.items[i].error_code != KAFKA_ERROR_NONE)
             continue;

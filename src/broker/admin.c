@@ -326,7 +326,8 @@ static void topic_deleted(struct broker_catalog_wait *wait, mr_err err)
     change_step(deletion->change);
 }
 
-static void delete_one(struct change *change, mr_str name, const mr_uuid *id,
+/* `gone`: the topics that go. */
+static void delete_one(struct change *change, mr_str name, const mr_uuid *id, struct mr_map *gone,
                        struct kafka_delete_topics_response_topic *answer)
 {
     struct broker_request *request = change->request;
@@ -373,7 +374,8 @@ static void delete_one(struct change *change, mr_str name, const mr_uuid *id,
     deletion->change = change;
     deletion->wait.run = topic_deleted;
     change->waiting++;
-    broker_groups_forget_topic(&request->server->groups, answer->name, &topic->id);
+    mr_map_put(gone, answer->name, topic);
+    broker_share_forget_topic(&request->server->groups, &topic->id);
     broker_topics_delete(topics, topic, &deletion->wait);
 }
 
@@ -384,13 +386,16 @@ void broker_admin_delete_topics(struct broker_request *request)
     struct change *change = change_new(request);
     bool by_row = request->header.request_api_version >= 6;
     int32_t count = by_row ? in->topics.count : in->topic_names.count;
+    struct mr_map gone = {0};
 
     out->responses.items = mr_arena_array(&request->arena,
                                           struct kafka_delete_topics_response_topic, (size_t)count);
     out->responses.count = count;
     for (int32_t i = 0; i < count; i++)
         delete_one(change, by_row ? in->topics.items[i].name : in->topic_names.items[i],
-                   by_row ? &in->topics.items[i].topic_id : NULL, &out->responses.items[i]);
+                   by_row ? &in->topics.items[i].topic_id : NULL, &gone, &out->responses.items[i]);
+    broker_groups_forget_topics(&request->server->groups, &gone);
+    mr_map_fini(&gone);
     change_step(change);
 }
 

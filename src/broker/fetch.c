@@ -604,6 +604,8 @@ static void lookup_work(struct mr_job *job)
         broker_plan_run(&part->plan);
         if (part->plan.err == MR_OK && part->plan.piece.owner != NULL)
             find_record(part);
+        mr_bytes_unref(part->plan.piece.owner); /* one at a time: there may be many */
+        part->plan.piece.owner = NULL;
     }
 }
 
@@ -617,7 +619,6 @@ static void lookup_done(struct mr_job *job)
             continue;
         if (part->plan.err != MR_OK)
             part->answer->error_code = broker_server_error(part->plan.err);
-        mr_bytes_unref(part->plan.piece.owner);
         broker_plan_finish(&part->plan);
     }
     broker_server_answer(lookup->request);
@@ -683,6 +684,7 @@ void broker_fetch_list_offsets(struct broker_request *request)
     const struct kafka_list_offsets_request *in = request->in;
     struct kafka_list_offsets_response *out = request->out;
     struct lookup *lookup = mr_arena_new(&request->arena, struct lookup);
+    struct mr_map seen = {0};
     size_t at = 0;
 
     lookup->request = request;
@@ -705,10 +707,17 @@ void broker_fetch_list_offsets(struct broker_request *request)
             answer->partitions.items[j].partition_index =
                 asked->partitions.items[j].partition_index;
             lookup->parts[at].answer = &answer->partitions.items[j];
+            if (lookup->part_count > 1 &&
+                broker_repeats_count(&seen, asked->name,
+                                     asked->partitions.items[j].partition_index) > 1) {
+                answer->partitions.items[j].error_code = KAFKA_ERROR_INVALID_REQUEST;
+                continue;
+            }
             lookup_part(lookup, asked->name, &asked->partitions.items[j], in->isolation_level,
                         &lookup->parts[at]);
         }
     }
+    mr_map_fini(&seen);
     if (lookup->plan_count == 0) {
         broker_server_answer(request);
         return;

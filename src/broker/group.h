@@ -95,8 +95,8 @@ void broker_groups_start(struct broker_groups *groups);
 void broker_groups_fini(struct broker_groups *groups);
 /* The marker of this producer's transaction is in __consumer_offsets. */
 void broker_groups_txn_end(struct broker_groups *groups, int64_t producer_id, bool commit);
-/* A topic is gone, and with it what groups had committed for it. */
-void broker_groups_forget_topic(struct broker_groups *groups, mr_str topic, const mr_uuid *id);
+/* Topics (keys) are gone, and with them what groups had committed for them. */
+void broker_groups_forget_topics(struct broker_groups *groups, const struct mr_map *topics);
 
 /* ---- offsets.c: committed offsets; the handlers for them are there too ---- */
 struct broker_group *broker_group_find(struct broker_groups *groups, mr_str id);
@@ -111,8 +111,6 @@ int16_t broker_group_check_commit(struct broker_group *group, mr_str member_id,
                                   int16_t version);
 const char *broker_group_state_name(const struct broker_group *group);
 bool broker_group_is_empty(const struct broker_group *group);
-/* Whether a member reads the topic, as far as the broker can tell. */
-bool broker_group_reads(const struct broker_group *group, mr_str topic);
 /* What its members said when they joined, of the protocol that was chosen, or else of their first one. */
 mr_str broker_group_member_said(const struct broker_group_member *member);
 /* Who waits for a JoinGroup or a SyncGroup hears this code. */
@@ -133,8 +131,9 @@ void broker_group_rebalance(struct broker_group *group);
 void broker_group_forget_empty(struct broker_groups *groups, struct broker_group *group);
 void broker_offsets_replay(struct broker_groups *groups, mr_str key, mr_str value,
                            int64_t producer_id, bool txn, int64_t log_offset);
-/* Writes tombstones for all offsets of the group, or those of one topic, and forgets them. */
+/* Writes a tombstone for an offset of the group, if there is one, and forgets it; or all of them. */
 int16_t broker_offsets_drop(struct broker_group *group, mr_str topic, int32_t partition);
+int16_t broker_offsets_drop_all(struct broker_group *group);
 /* Forgets the group and all it committed, with tombstones. */
 void broker_group_delete(struct broker_groups *groups, struct broker_group *group);
 

@@ -208,12 +208,29 @@ void broker_group_consumer_group_describe(struct broker_request *request)
 
 /* ---- ListGroups ---- */
 
-static bool passes(const mr_str *filter, int32_t count, const char *word)
+static mr_str small_letters(mr_str word, char into[32])
 {
+    for (size_t i = 0; i < word.length; i++)
+        into[i] = (char)(word.data[i] >= 'A' && word.data[i] <= 'Z' ? word.data[i] - 'A' + 'a'
+                                                                    : word.data[i]);
+    return mr_str_of(into, word.length);
+}
+
+/* What is asked for, by its words in small letters: a stranger chooses how many there are. */
+static void filter_make(struct mr_map *filter, const mr_str *words, int32_t count)
+{
+    char small[32];
+
     for (int32_t i = 0; i < count; i++)
-        if (mr_str_equal_nocase(filter[i], mr_str_from(word)))
-            return true;
-    return count <= 0;
+        if (words[i].length < sizeof(small))
+            mr_map_put(filter, small_letters(words[i], small), filter);
+}
+
+static bool passes(const struct mr_map *filter, int32_t count, const char *word)
+{
+    char small[32];
+
+    return count <= 0 || mr_map_get(filter, small_letters(mr_str_from(word), small)) != NULL;
 }
 
 void broker_group_list_groups(struct broker_request *request)
@@ -221,6 +238,7 @@ void broker_group_list_groups(struct broker_request *request)
     const struct kafka_list_groups_request *in = request->in;
     struct kafka_list_groups_response *out = request->out;
     struct broker_groups *groups = &request->server->groups;
+    struct mr_map states = {0}, types = {0};
     struct mr_map_entry *entry;
 
     if (!request->server->ready) {
@@ -228,6 +246,8 @@ void broker_group_list_groups(struct broker_request *request)
         broker_server_answer(request);
         return;
     }
+    filter_make(&states, in->states_filter.items, in->states_filter.count);
+    filter_make(&types, in->types_filter.items, in->types_filter.count);
     out->groups.items = mr_arena_array(&request->arena, struct kafka_list_groups_group,
                                        groups->by_id.count);
     for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;) {
@@ -239,14 +259,16 @@ void broker_group_list_groups(struct broker_request *request)
         const char *protocol = group->consumer != NULL || group->share != NULL
                                    ? type
                                    : group->protocol_type;
-        if (!passes(in->states_filter.items, in->states_filter.count, state) ||
-            !passes(in->types_filter.items, in->types_filter.count, type))
+        if (!passes(&states, in->states_filter.count, state) ||
+            !passes(&types, in->types_filter.count, type))
             continue;
         out->groups.items[out->groups.count++] = (struct kafka_list_groups_group){
             broker_server_text(request, group->id),
             broker_server_text(request, protocol == NULL ? "" : protocol), mr_str_from(state),
             mr_str_from(type)};
     }
+    mr_map_fini(&states);
+    mr_map_fini(&types);
     broker_server_answer(request);
 }
 
@@ -259,7 +281,7 @@ void broker_group_delete(struct broker_groups *groups, struct broker_group *grou
     mr_str id = mr_str_from(group->id);
     int64_t end;
 
-    broker_offsets_drop(group, MR_STR_NULL, -1);
+    broker_offsets_drop_all(group);
     mr_buf_be16(&key, 2);
     mr_buf_be16(&key, (uint16_t)id.length);
     mr_buf_str(&key, id);
@@ -333,13 +355,9 @@ void broker_group_delete_groups(struct broker_request *request)
         broker_server_answer(request);
 }
 
-/* Classic members say it in ConsumerProtocolSubscription. */
-bool broker_group_reads(const struct broker_group *group, mr_str topic)
+/* Topics of a classic group's members, who say them in ConsumerProtocolSubscription. */
+static void classic_topics(const struct broker_group *group, struct mr_map *topics)
 {
-    if (group->consumer != NULL)
-        return broker_consumer_group_reads(group->consumer, topic);
-    if (group->share != NULL)
-        return false;
     for (size_t i = 0; i < group->members.count; i++) {
         const struct broker_group_member *member = group->members.items[i];
         for (size_t j = 0; j < member->protocols.count; j++) {
@@ -350,26 +368,44 @@ bool broker_group_reads(const struct broker_group *group, mr_str topic)
             count = mr_in_be32(&in);
             for (uint32_t k = 0; k < count && in.err == MR_OK; k++) {
                 uint16_t length = mr_in_be16(&in);
-                if (mr_str_equal(mr_in_take(&in, length), topic))
-                    return true;
+                mr_str topic = mr_in_take(&in, length);
+                if (in.err == MR_OK)
+                    mr_map_put(topics, topic, topics);
             }
         }
     }
-    return false;
+}
+
+/* Whether a member reads the topic, as far as the broker can tell; each is looked for once. */
+static bool reads(const struct broker_group *group, struct mr_map *known, mr_str topic)
+{
+    static const char yes, no;
+    const void *told = mr_map_get(known, topic);
+
+    if (group->consumer == NULL)
+        return told != NULL;
+    if (told == NULL) {
+        told = broker_consumer_group_reads(group->consumer, topic) ? &yes : &no;
+        mr_map_put(known, topic, (void *)(uintptr_t)told);
+    }
+    return told == &yes;
 }
 
 static void delete_offsets(struct broker_request *request, struct broker_group *group)
 {
     const struct kafka_offset_delete_request *in = request->in;
     struct kafka_offset_delete_response *out = request->out;
+    struct mr_map known = {0};
 
+    if (group->consumer == NULL)
+        classic_topics(group, &known);
     out->topics.count = in->topics.count;
     out->topics.items = mr_arena_array(&request->arena, struct kafka_offset_delete_response_topic,
                                        (size_t)in->topics.count);
     for (int32_t i = 0; i < in->topics.count; i++) {
         const struct kafka_offset_delete_request_topic *asked = &in->topics.items[i];
         struct kafka_offset_delete_response_topic *answer = &out->topics.items[i];
-        bool busy = broker_group_reads(group, asked->name);
+        bool busy = reads(group, &known, asked->name);
 
         answer->name = asked->name;
         answer->partitions.count = asked->partitions.count;
@@ -388,6 +424,7 @@ static void delete_offsets(struct broker_request *request, struct broker_group *
                                                                                           code};
         }
     }
+    mr_map_fini(&known);
 }
 
 void broker_group_offset_delete(struct broker_request *request)

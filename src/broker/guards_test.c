@@ -253,3 +253,119 @@ STORY("a client that says nothing for long is let go, one that waits for records
     expect_int(response.responses.items[0].partitions.items[0].high_watermark, 1);
     stops(&b);
 }
+
+/* ---- the same thing again and again ---- */
+
+STORY("a question that names one topic very often is answered once")
+{
+    enum { TIMES = 300000 };
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    struct kafka_metadata_request request = {.allow_auto_topic_creation = false};
+    struct kafka_metadata_response response;
+    struct kafka_list_offsets_request_partition rows[] = {
+        {.current_leader_epoch = -1, .timestamp = 5}, {.current_leader_epoch = -1, .timestamp = 5}};
+    struct kafka_list_offsets_request_topic topic = {MR_STR("orders"), {rows, 2}};
+    struct kafka_list_offsets_request offsets = {.replica_id = -1, .topics = {&topic, 1}};
+    struct kafka_list_offsets_response told;
+
+    has_topic(peer, "orders", 2000);
+    request.topics.items = mr_arena_array(&peer->arena, struct kafka_metadata_request_topic, TIMES);
+    request.topics.count = TIMES;
+    for (int i = 0; i < TIMES; i++)
+        request.topics.items[i].name = MR_STR("orders");
+    request.topics.items[TIMES - 1].name = MR_STR("nothing");
+    calls_much(peer, metadata, 8, &request, &response);
+    expect_int(response.topics.count, 2);
+    expect_int(response.topics.items[0].partitions.count, 2000);
+    expect_int(response.topics.items[1].error_code, KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION);
+    calls(peer, list_offsets, 4, &offsets, &told);
+    expect_int(told.topics.items[0].partitions.items[0].error_code, 0);
+    expect_int(told.topics.items[0].partitions.items[1].error_code, KAFKA_ERROR_INVALID_REQUEST);
+    stops(&b);
+}
+
+STORY("offsets of very many groups, and very many rows to delete, are looked at once")
+{
+    enum { TIMES = 200000, PARTITIONS = 3000 };
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    struct kafka_offset_commit_request_topic topic = {.name = MR_STR("orders")};
+    struct kafka_offset_commit_request commit = {.group_id = MR_STR("billing"),
+                                                 .generation_id_or_member_epoch = -1,
+                                                 .member_id = MR_STR(""),
+                                                 .topics = {&topic, 1}};
+    struct kafka_offset_commit_response committed;
+    struct kafka_offset_fetch_request fetch = {.require_stable = false};
+    struct kafka_offset_fetch_response fetched;
+    struct kafka_offset_delete_request_topic gone = {.name = MR_STR("orders")};
+    struct kafka_offset_delete_request erase = {.group_id = MR_STR("billing"),
+                                                .topics = {&gone, 1}};
+    struct kafka_offset_delete_response erased;
+
+    has_topic(peer, "orders", PARTITIONS);
+    topic.partitions.items = mr_arena_array(
+        &peer->arena, struct kafka_offset_commit_request_partition, PARTITIONS);
+    topic.partitions.count = PARTITIONS;
+    for (int i = 0; i < PARTITIONS; i++)
+        topic.partitions.items[i] = (struct kafka_offset_commit_request_partition){
+            .partition_index = i, .committed_offset = i, .committed_leader_epoch = -1};
+    calls_much(peer, offset_commit, 6, &commit, &committed);
+    expect_int(committed.topics.items[0].partitions.items[PARTITIONS - 1].error_code, 0);
+
+    fetch.groups.items = mr_arena_array(&peer->arena, struct kafka_offset_fetch_request_group,
+                                        TIMES);
+    fetch.groups.count = TIMES;
+    for (int i = 0; i < TIMES; i++)
+        fetch.groups.items[i] = (struct kafka_offset_fetch_request_group){
+            .group_id = i % 100 == 0 ? MR_STR("billing") : name_of(peer, "group", i),
+            .member_epoch = -1,
+            .topics = {NULL, -1}};
+    calls_much(peer, offset_fetch, 8, &fetch, &fetched);
+    expect_int(fetched.groups.count, TIMES - TIMES / 100 + 1);
+    expect_int(fetched.groups.items[0].topics.items[0].partitions.count, PARTITIONS);
+    expect_int(fetched.groups.items[0].topics.items[0].partitions.items[7].committed_offset, 7);
+
+    gone.partitions.items = mr_arena_array(&peer->arena,
+                                           struct kafka_offset_delete_request_partition, TIMES);
+    gone.partitions.count = TIMES;
+    for (int i = 0; i < TIMES; i++)
+        gone.partitions.items[i].partition_index = i % 2 == 0 ? 7 : i % PARTITIONS;
+    calls_much(peer, offset_delete, 0, &erase, &erased);
+    expect_int(erased.topics.items[0].partitions.items[TIMES - 1].error_code, 0);
+    stops(&b);
+}
+
+STORY("a transaction finds its partitions however many it has")
+{
+    enum { PARTITIONS = 20000, TIMES = 400000 };
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *peer = given_peer(&b);
+    struct kafka_init_producer_id_request begin = {.transactional_id = MR_STR("mover"),
+                                                   .transaction_timeout_ms = 60000,
+                                                   .producer_id = -1,
+                                                   .producer_epoch = -1};
+    struct kafka_init_producer_id_response begun;
+    struct kafka_add_partitions_to_txn_request_topic topic = {.name = MR_STR("orders")};
+    struct kafka_add_partitions_to_txn_request add = {.transactional_id = MR_STR("mover"),
+                                                      .topics = {&topic, 1}};
+    struct kafka_add_partitions_to_txn_response added;
+
+    has_topic(peer, "orders", PARTITIONS);
+    calls(peer, init_producer_id, 3, &begin, &begun);
+    expect_int(begun.error_code, 0);
+    add.producer_id = begun.producer_id;
+    add.producer_epoch = begun.producer_epoch;
+    topic.partitions.items = mr_arena_array(&peer->arena, int32_t, TIMES);
+    topic.partitions.count = TIMES;
+    for (int i = 0; i < TIMES; i++)
+        topic.partitions.items[i] = i % PARTITIONS;
+    calls_much(peer, add_partitions_to_txn, 1, &add, &added);
+    expect_int(
+        added.results_by_topic.items[0].results_by_partition.items[TIMES - 1].partition_error_code,
+        0);
+    stops(&b);
+}

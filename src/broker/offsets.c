@@ -226,36 +226,56 @@ static struct broker_log *offsets_log(struct broker_groups *groups)
     return broker_server_internal(groups->server, MR_STR("__consumer_offsets"));
 }
 
+static void offset_bury(struct broker_journal *journal, struct broker_group *group,
+                        struct broker_offset *offset)
+{
+    struct mr_buf key = {0};
+
+    key_print(&key, mr_str_from(group->id), mr_str_from(offset->topic), offset->partition);
+    broker_journal_add(journal, mr_buf_as_str(&key), MR_STR_NULL);
+    mr_buf_fini(&key);
+    offset_forget(group, offset);
+}
+
 int16_t broker_offsets_drop(struct broker_group *group, mr_str topic, int32_t partition)
+{
+    struct broker_offset *offset = offset_find(group, topic, partition);
+    struct broker_journal journal;
+    int64_t end;
+
+    if (offset == NULL)
+        return KAFKA_ERROR_NONE;
+    broker_journal_begin(&journal, offsets_log(group->groups));
+    offset_bury(&journal, group, offset);
+    return broker_server_error(broker_journal_append(&journal, -1, -1, &end));
+}
+
+/* Those of the topics, or all. */
+static int16_t group_bury(struct broker_group *group, const struct mr_map *topics)
 {
     struct broker_journal journal;
     struct mr_map_entry *entry;
-    struct mr_buf key = {0};
     int64_t end;
-    mr_err err;
 
     broker_journal_begin(&journal, offsets_log(group->groups));
     for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
         struct broker_offset *offset = entry->value;
-        if ((topic.data != NULL && !mr_str_equal(topic, mr_str_from(offset->topic))) ||
-            (partition >= 0 && partition != offset->partition))
-            continue;
-        mr_buf_clear(&key);
-        key_print(&key, mr_str_from(group->id), mr_str_from(offset->topic), offset->partition);
-        broker_journal_add(&journal, mr_buf_as_str(&key), MR_STR_NULL);
-        offset_forget(group, offset);
+        if (topics == NULL || mr_map_get(topics, mr_str_from(offset->topic)) != NULL)
+            offset_bury(&journal, group, offset);
     }
-    mr_buf_fini(&key);
-    err = broker_journal_append(&journal, -1, -1, &end);
-    return broker_server_error(err);
+    return broker_server_error(broker_journal_append(&journal, -1, -1, &end));
 }
 
-void broker_groups_forget_topic(struct broker_groups *groups, mr_str topic, const mr_uuid *id)
+int16_t broker_offsets_drop_all(struct broker_group *group)
+{
+    return group_bury(group, NULL);
+}
+
+void broker_groups_forget_topics(struct broker_groups *groups, const struct mr_map *topics)
 {
     struct mr_map_entry *entry;
-    for (size_t i = 0; (entry = mr_map_next(&groups->by_id, &i)) != NULL;)
-        broker_offsets_drop(entry->value, topic, -1);
-    broker_share_forget_topic(groups, id);
+    for (size_t i = 0; topics->count > 0 && (entry = mr_map_next(&groups->by_id, &i)) != NULL;)
+        group_bury(entry->value, topics);
 }
 
 /* ---- OffsetCommit, TxnOffsetCommit ---- */
@@ -553,49 +573,50 @@ static struct offset_told offset_tell(struct broker_request *request,
     return told;
 }
 
-/* Topics of a group, each once, in the order of their first commit; `rows[i]` offsets of each. */
+/* Topics of a group, each once, in the order of their first commit, with their partitions. */
 struct offset_list {
     mr_str *topics;
+    int32_t **partitions;
     int32_t *counts;
     size_t topic_count;
 };
+
+static size_t list_place(struct mr_map *places, const struct broker_offset *offset)
+{
+    return (size_t)(uintptr_t)mr_map_get(places, mr_str_from(offset->topic));
+}
 
 static struct offset_list offsets_by_topic(struct broker_request *request,
                                            const struct broker_group *group)
 {
     struct offset_list list = {0};
+    struct mr_map places = {0}; /* topic -> its place in the list, from 1 on */
     struct mr_map_entry *entry;
 
     if (group == NULL)
         return list;
     list.topics = mr_arena_array(&request->arena, mr_str, group->offsets.count);
+    list.partitions = mr_arena_array(&request->arena, int32_t *, group->offsets.count);
     list.counts = mr_arena_array(&request->arena, int32_t, group->offsets.count);
     for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
         const struct broker_offset *offset = entry->value;
-        size_t at = list.topic_count; /* offsets of one topic mostly lie together */
-        while (at > 0 && !mr_str_equal(list.topics[at - 1], mr_str_from(offset->topic)))
-            at--;
-        if (at == 0) {
+        if (list_place(&places, offset) == 0) {
             list.topics[list.topic_count++] = broker_server_text(request, offset->topic);
-            at = list.topic_count;
+            mr_map_put(&places, mr_str_from(offset->topic), (void *)(uintptr_t)list.topic_count);
         }
-        list.counts[at - 1]++;
+        list.counts[list_place(&places, offset) - 1]++;
     }
-    return list;
-}
-
-static int32_t *partitions_of(struct broker_request *request, const struct broker_group *group,
-                              mr_str topic, int32_t count)
-{
-    int32_t *partitions = mr_arena_array(&request->arena, int32_t, (size_t)count), at = 0;
-    struct mr_map_entry *entry;
-
+    for (size_t i = 0; i < list.topic_count; i++) {
+        list.partitions[i] = mr_arena_array(&request->arena, int32_t, (size_t)list.counts[i]);
+        list.counts[i] = 0;
+    }
     for (size_t i = 0; (entry = mr_map_next(&group->offsets, &i)) != NULL;) {
         const struct broker_offset *offset = entry->value;
-        if (mr_str_equal(mr_str_from(offset->topic), topic))
-            partitions[at++] = offset->partition;
+        size_t at = list_place(&places, offset) - 1;
+        list.partitions[at][list.counts[at]++] = offset->partition;
     }
-    return partitions;
+    mr_map_fini(&places);
+    return list;
 }
 
 static void fetch_topic(struct broker_request *request, const struct broker_group *group,
@@ -663,9 +684,8 @@ static void fetch_all(struct broker_request *request, const struct broker_group 
             continue;
         if (topic != NULL)
             row->topic_id = topic->id;
-        fetch_topic(request, group, list.topics[i],
-                    partitions_of(request, group, list.topics[i], list.counts[i]), list.counts[i],
-                    stable, row);
+        fetch_topic(request, group, list.topics[i], list.partitions[i], list.counts[i], stable,
+                    row);
         answer->topics.count++;
     }
 }

@@ -298,6 +298,7 @@ void broker_server_refused(const struct broker_request *request, int16_t code, m
 
 static void request_handle(struct broker_request *request)
 {
+    broker_repeats_drop(request);
     if (broker_rights_admit(request))
         handlers[request->api->key](request);
 }

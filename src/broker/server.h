@@ -125,6 +125,9 @@ int16_t broker_server_auto_create(struct broker_server *server, mr_str name,
 struct broker_log *broker_server_internal(struct broker_server *server, mr_str name);
 /* replicas.c: the answer to an AlterReplicaLogDirs, with this code in every partition; 0: with each one's own. */
 void broker_replicas_log_dirs_lay_out(struct broker_request *request, int16_t code);
+/* repeats.c: takes out of a question what it names again. Of a partition: how often it was named, with this time. */
+void broker_repeats_drop(struct broker_request *request);
+size_t broker_repeats_count(struct mr_map *seen, mr_str topic, int32_t partition);
 /* A setting of the broker that is in force. */
 static inline int64_t broker_server_number(const struct broker_server *server,
                                            enum broker_node_id id)

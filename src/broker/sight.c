@@ -135,18 +135,11 @@ static void old_offsets_sight(struct broker_request *request)
     out->topics.count = kept;
 }
 
-static bool names_topics(const struct kafka_offset_fetch_request *in, mr_str group)
-{
-    for (int32_t i = 0; i < in->groups.count; i++)
-        if (mr_str_equal(in->groups.items[i].group_id, group))
-            return in->groups.items[i].topics.count >= 0;
-    return false;
-}
-
-static void group_offsets_sight(struct broker_request *request,
+/* `groups`: those of which topics were asked for by name. */
+static void group_offsets_sight(struct broker_request *request, const struct mr_map *groups,
                                 struct kafka_offset_fetch_response_group *group)
 {
-    bool named = names_topics(request->in, group->group_id);
+    bool named = mr_map_get(groups, group->group_id) != NULL;
     int32_t kept = 0;
 
     if (!sees(request, KAFKA_ACL_GROUP, group->group_id)) {
@@ -242,14 +235,15 @@ static void share_offsets_sight(struct broker_request *request)
 {
     const struct kafka_describe_share_group_offsets_request *in = request->in;
     struct kafka_describe_share_group_offsets_response *out = request->out;
+    struct mr_map named_groups = {0};
 
+    for (int32_t i = 0; i < in->groups.count; i++)
+        if (in->groups.items[i].topics.count >= 0)
+            mr_map_put(&named_groups, in->groups.items[i].group_id, out);
     for (int32_t i = 0; i < out->groups.count; i++) {
         struct kafka_describe_share_group_offsets_response_group *group = &out->groups.items[i];
+        bool named = mr_map_get(&named_groups, group->group_id) != NULL;
         int32_t kept = 0;
-        bool named = false;
-        for (int32_t at = 0; at < in->groups.count; at++)
-            named = named || (mr_str_equal(in->groups.items[at].group_id, group->group_id) &&
-                              in->groups.items[at].topics.count >= 0);
         for (int32_t k = 0; k < group->topics.count; k++) {
             struct kafka_describe_share_group_offsets_response_topic *topic =
                 &group->topics.items[k];
@@ -266,6 +260,7 @@ static void share_offsets_sight(struct broker_request *request)
         }
         group->topics.count = kept;
     }
+    mr_map_fini(&named_groups);
 }
 
 static void classic_groups_sight(struct broker_request *request)
@@ -329,11 +324,17 @@ static void transaction_topics_sight(struct broker_request *request)
 
 static void offsets_sight(struct broker_request *request)
 {
+    const struct kafka_offset_fetch_request *in = request->in;
     struct kafka_offset_fetch_response *out = request->out;
+    struct mr_map named = {0};
 
     old_offsets_sight(request);
+    for (int32_t i = 0; i < in->groups.count; i++)
+        if (in->groups.items[i].topics.count >= 0)
+            mr_map_put(&named, in->groups.items[i].group_id, out);
     for (int32_t i = 0; i < out->groups.count; i++)
-        group_offsets_sight(request, &out->groups.items[i]);
+        group_offsets_sight(request, &named, &out->groups.items[i]);
+    mr_map_fini(&named);
 }
 
 static void cluster_sight(struct broker_request *request)

@@ -41,12 +41,15 @@ struct broker_partition *broker_topics_partition(struct broker_topics *topics, m
     return topic->partitions.items[index];
 }
 
+static void deleting_add(struct broker_topics *topics, struct broker_topic *topic)
+{
+    *mr_array_add(&topics->deleting) = topic;
+    mr_map_put(&topics->deleting_names, mr_str_from(topic->name), topic);
+}
+
 bool broker_topics_is_deleting(const struct broker_topics *topics, mr_str name)
 {
-    for (size_t i = 0; i < topics->deleting.count; i++)
-        if (mr_str_equal(mr_str_from(topics->deleting.items[i]->name), name))
-            return true;
-    return false;
+    return mr_map_get(&topics->deleting_names, name) != NULL;
 }
 
 bool broker_topics_name_ok(mr_str name)
@@ -324,7 +327,7 @@ static mr_err read_topic(struct broker_topics *topics, mr_str line, struct broke
         partition_add(topic);
     topic->deleting = mr_str_split(&line, ' ', &word) && mr_str_equal(word, MR_STR("deleting"));
     if (topic->deleting)
-        *mr_array_add(&topics->deleting) = topic;
+        deleting_add(topics, topic);
     else
         topic_show(topics, topic);
     *out = topic;
@@ -673,6 +676,7 @@ void broker_topics_fini(struct broker_topics *topics)
     mr_map_fini(&topics->by_id);
     mr_map_fini(&topics->by_blurred);
     mr_array_fini(&topics->deleting);
+    mr_map_fini(&topics->deleting_names);
     broker_group_configs_fini(&topics->group_configs);
     broker_config_fini(&topics->defaults);
     mr_free(topics->folder);
@@ -765,6 +769,8 @@ static void remove_done(struct mr_job *job)
         if (topics->deleting.items[i] != topic)
             topics->deleting.items[kept++] = topics->deleting.items[i];
     topics->deleting.count = kept;
+    if (mr_map_get(&topics->deleting_names, mr_str_from(topic->name)) == topic)
+        mr_map_remove(&topics->deleting_names, mr_str_from(topic->name));
     broker_topics_save(topics, topic->deleted);
     topic_free(topic);
     mr_free(remove);
@@ -830,7 +836,7 @@ void broker_topics_delete(struct broker_topics *topics, struct broker_topic *top
     if (wait != NULL)
         wait->next = NULL;
     topic->deleted = wait;
-    *mr_array_add(&topics->deleting) = topic;
+    deleting_add(topics, topic);
     deletion->wait.run = delete_listed;
     deletion->topic = topic;
     for (size_t i = 0; i < topic->partitions.count; i++) {

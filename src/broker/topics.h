@@ -33,7 +33,8 @@ struct broker_topics {
     struct mr_map by_name, by_id; /* topics in sight; by_id: 16 bytes */
     struct mr_map by_blurred;     /* names with '.' or '_', as one: how many topics, as a pointer */
     MR_ARRAY(struct broker_topic *) deleting;
-    struct mr_map group_configs; /* group_config.h; kept here, for the catalog is written here */
+    struct mr_map deleting_names; /* the same, to be found */
+    struct mr_map group_configs;  /* group_config.h; kept here, for the catalog is written here */
     char cluster_id[32];
     int64_t producer_id_next;  /* ids from here on were never given out */
     int64_t producer_id_end;   /* as the catalog says; ids below it may be given out */

@@ -71,6 +71,7 @@ void broker_txn_partitions_clear(struct broker_txn *txn)
     for (size_t i = 0; i < txn->partitions.count; i++)
         mr_free(txn->partitions.items[i].topic);
     txn->partitions.count = 0;
+    mr_map_fini(&txn->known);
 }
 
 static void marks_free(struct broker_txn *txn)
@@ -94,19 +95,28 @@ static void txn_free(struct broker_txn *txn)
     mr_free(txn);
 }
 
+enum { PARTITION_KEY_BYTES = 300 };
+
+static mr_str partition_key(mr_str topic, int32_t index, char into[PARTITION_KEY_BYTES])
+{
+    int length = snprintf(into, PARTITION_KEY_BYTES, "%.*s/%d",
+                          (int)(topic.length > 249 ? 249 : topic.length), topic.data, index);
+    return mr_str_of(into, (size_t)length);
+}
+
 static bool has_partition(const struct broker_txn *txn, mr_str topic, int32_t index)
 {
-    for (size_t i = 0; i < txn->partitions.count; i++)
-        if (txn->partitions.items[i].index == index &&
-            mr_str_equal(mr_str_from(txn->partitions.items[i].topic), topic))
-            return true;
-    return false;
+    char key[PARTITION_KEY_BYTES];
+    return topic.length <= 249 && mr_map_get(&txn->known, partition_key(topic, index, key)) != NULL;
 }
 
 bool broker_txn_partition_add(struct broker_txn *txn, mr_str topic, int32_t index)
 {
+    char key[PARTITION_KEY_BYTES];
+
     if (has_partition(txn, topic, index))
         return false;
+    mr_map_put(&txn->known, partition_key(topic, index, key), txn);
     *mr_array_add(&txn->partitions) = (struct broker_txn_partition){mr_copy_cstr(topic), index};
     return true;
 }

@@ -43,6 +43,7 @@ struct broker_txn {
     int32_t sequence; /* number of the latest transaction; its markers carry it */
     enum broker_txn_state state;
     MR_ARRAY(struct broker_txn_partition) partitions;
+    struct mr_map known;            /* the same, to be found: "topic/index" */
     int64_t started_ms, changed_ms; /* started_ms -1: none has begun since it was made */
     struct mr_timer timeout;
     struct broker_request *ending;   /* the EndTxn that waits for the end */

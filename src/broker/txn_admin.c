@@ -16,26 +16,43 @@ static const char *const other_states[] = {"Dead", "PrepareEpochFence"};
 
 /* ---- DescribeTransactions ---- */
 
+static struct kafka_describe_transactions_response_topic *
+topic_of(struct broker_request *request, struct mr_map *topics,
+         struct kafka_describe_transactions_response_state *answer, const char *name)
+{
+    struct kafka_describe_transactions_response_topic *topic = mr_map_get(topics,
+                                                                          mr_str_from(name));
+
+    if (topic != NULL)
+        return topic;
+    topic = &answer->topics.items[answer->topics.count++];
+    topic->topic = broker_server_text(request, name);
+    mr_map_put(topics, mr_str_from(name), topic);
+    return topic;
+}
+
 static void partitions_tell(struct broker_request *request, const struct broker_txn *txn,
                             struct kafka_describe_transactions_response_state *answer)
 {
     size_t count = txn->partitions.count;
+    struct mr_map topics = {0};
 
     answer->topics.items = mr_arena_array(&request->arena,
                                           struct kafka_describe_transactions_response_topic, count);
+    for (size_t i = 0; i < count; i++)
+        topic_of(request, &topics, answer, txn->partitions.items[i].topic)->partitions.count++;
+    for (int32_t i = 0; i < answer->topics.count; i++) {
+        struct kafka_describe_transactions_response_topic *topic = &answer->topics.items[i];
+        topic->partitions.items = mr_arena_array(&request->arena, int32_t,
+                                                 (size_t)topic->partitions.count);
+        topic->partitions.count = 0;
+    }
     for (size_t i = 0; i < count; i++) {
-        mr_str name = mr_str_from(txn->partitions.items[i].topic);
-        int32_t at = 0;
-        while (at < answer->topics.count && !mr_str_equal(answer->topics.items[at].topic, name))
-            at++;
-        struct kafka_describe_transactions_response_topic *topic = &answer->topics.items[at];
-        if (at == answer->topics.count) {
-            answer->topics.count++;
-            topic->topic = mr_arena_str(&request->arena, name);
-            topic->partitions.items = mr_arena_array(&request->arena, int32_t, count - i);
-        }
+        struct kafka_describe_transactions_response_topic *topic = topic_of(
+            request, &topics, answer, txn->partitions.items[i].topic);
         topic->partitions.items[topic->partitions.count++] = txn->partitions.items[i].index;
     }
+    mr_map_fini(&topics);
 }
 
 void broker_txn_describe_transactions(struct broker_request *request)
@@ -76,6 +93,7 @@ void broker_txn_describe_transactions(struct broker_request *request)
 
 struct filter {
     const struct kafka_list_transactions_request *in;
+    struct mr_map states, producers; /* asked for; producers: 8 bytes */
     struct broker_topic_regex *pattern;
     int64_t now_ms;
 };
@@ -95,19 +113,14 @@ static bool passes(const struct filter *filter, const struct broker_txn *txn)
 {
     const struct kafka_list_transactions_request *in = filter->in;
     mr_str state = mr_str_from(state_names[txn->state]);
-    bool wanted = in->state_filters.count <= 0;
 
-    if (txn->producer_id < 0)
+    if (txn->producer_id < 0 ||
+        (in->state_filters.count > 0 && mr_map_get(&filter->states, state) == NULL) ||
+        (in->producer_id_filters.count > 0 &&
+         mr_map_get(&filter->producers,
+                    mr_str_of((const char *)&txn->producer_id, sizeof(txn->producer_id))) == NULL))
         return false;
-    for (int32_t i = 0; i < in->state_filters.count; i++)
-        wanted = wanted || mr_str_equal(in->state_filters.items[i], state);
-    if (!wanted)
-        return false;
-    wanted = in->producer_id_filters.count <= 0;
-    for (int32_t i = 0; i < in->producer_id_filters.count; i++)
-        wanted = wanted || in->producer_id_filters.items[i] == txn->producer_id;
-    if (!wanted ||
-        (in->duration_filter >= 0 && filter->now_ms - txn->started_ms <= in->duration_filter))
+    if ((in->duration_filter >= 0 && filter->now_ms - txn->started_ms <= in->duration_filter))
         return false;
     return filter->pattern == NULL ||
            broker_topic_regex_matches(filter->pattern, mr_str_from(txn->id));
@@ -118,7 +131,7 @@ void broker_txn_list_transactions(struct broker_request *request)
     const struct kafka_list_transactions_request *in = request->in;
     struct kafka_list_transactions_response *out = request->out;
     struct broker_txns *txns = &request->server->txns;
-    struct filter filter = {in, NULL, broker_storage_now_ms(&request->server->storage)};
+    struct filter filter = {.in = in, .now_ms = broker_storage_now_ms(&request->server->storage)};
     mr_str pattern = in->transactional_id_pattern;
     struct mr_map_entry *entry;
 
@@ -134,9 +147,15 @@ void broker_txn_list_transactions(struct broker_request *request)
     out->unknown_state_filters.items = mr_arena_array(
         &request->arena, mr_str, in->state_filters.count > 0 ? (size_t)in->state_filters.count : 0);
     for (int32_t i = 0; i < in->state_filters.count; i++)
-        if (!is_known(in->state_filters.items[i]))
+        if (is_known(in->state_filters.items[i]))
+            mr_map_put(&filter.states, in->state_filters.items[i], out);
+        else
             out->unknown_state_filters.items[out->unknown_state_filters.count++] =
                 in->state_filters.items[i];
+    for (int32_t i = 0; i < in->producer_id_filters.count; i++)
+        mr_map_put(&filter.producers,
+                   mr_str_of((const char *)&in->producer_id_filters.items[i], sizeof(int64_t)),
+                   out);
     out->transaction_states.items = mr_arena_array(
         &request->arena, struct kafka_list_transactions_response_state, txns->by_id.count);
     for (size_t i = 0; (entry = mr_map_next(&txns->by_id, &i)) != NULL;) {
@@ -147,6 +166,8 @@ void broker_txn_list_transactions(struct broker_request *request)
                     broker_server_text(request, txn->id), txn->producer_id,
                     mr_str_from(state_names[txn->state])};
     }
+    mr_map_fini(&filter.states);
+    mr_map_fini(&filter.producers);
     broker_topic_regex_free(filter.pattern);
     broker_server_answer(request);
 }
@@ -179,6 +200,7 @@ void broker_txn_describe_producers(struct broker_request *request)
 {
     const struct kafka_describe_producers_request *in = request->in;
     struct kafka_describe_producers_response *out = request->out;
+    struct mr_map seen = {0};
 
     out->topics.count = in->topics.count;
     out->topics.items = mr_arena_array(
@@ -199,10 +221,13 @@ void broker_txn_describe_producers(struct broker_request *request)
             answer->partition_index = asked->partition_indexes.items[k];
             answer->error_code = broker_server_partition(request->server, asked->name,
                                                          answer->partition_index, &partition);
+            if (broker_repeats_count(&seen, asked->name, answer->partition_index) > 1)
+                answer->error_code = KAFKA_ERROR_INVALID_REQUEST; /* it is told already */
             if (answer->error_code == KAFKA_ERROR_NONE)
                 producers_tell(request, &partition->log->producers, answer);
         }
     }
+    mr_map_fini(&seen);
     broker_server_answer(request);
 }
 

@@ -23,33 +23,43 @@ static void key_print(const char *id, struct mr_buf *out)
 /* ---- writing ---- */
 
 static struct kafka_transaction_log_partitions *
-topic_of(const struct kafka_transaction_log_value *value, mr_str name)
+topic_of(struct mr_map *topics, struct kafka_transaction_log_value *value, mr_str name)
 {
-    for (int32_t i = 0; i < value->transaction_partitions.count; i++)
-        if (mr_str_equal(value->transaction_partitions.items[i].topic, name))
-            return &value->transaction_partitions.items[i];
-    return NULL;
+    struct kafka_transaction_log_partitions *topic = mr_map_get(topics, name);
+
+    if (topic != NULL)
+        return topic;
+    topic = &value->transaction_partitions.items[value->transaction_partitions.count++];
+    topic->topic = name;
+    mr_map_put(topics, name, topic);
+    return topic;
 }
 
 static void partitions_lay_out(struct mr_arena *arena, const struct broker_txn *txn,
                                struct kafka_transaction_log_value *value)
 {
     size_t count = txn->partitions.count;
+    struct mr_map topics = {0};
 
     value->transaction_partitions.items = mr_arena_array(
         arena, struct kafka_transaction_log_partitions, count);
     value->transaction_partitions.count = 0;
+    for (size_t i = 0; i < count; i++) /* counted first, so that each gets what it needs */
+        topic_of(&topics, value, mr_str_from(txn->partitions.items[i].topic))
+            ->partition_ids.count++;
+    for (int32_t i = 0; i < value->transaction_partitions.count; i++) {
+        struct kafka_transaction_log_partitions *topic = &value->transaction_partitions.items[i];
+        topic->partition_ids.items = mr_arena_array(arena, wire_i32,
+                                                    (size_t)topic->partition_ids.count);
+        topic->partition_ids.count = 0;
+    }
     for (size_t i = 0; i < count; i++) {
         const struct broker_txn_partition *partition = &txn->partitions.items[i];
-        mr_str name = mr_str_from(partition->topic);
-        struct kafka_transaction_log_partitions *topic = topic_of(value, name);
-        if (topic == NULL) {
-            topic = &value->transaction_partitions.items[value->transaction_partitions.count++];
-            topic->topic = name;
-            topic->partition_ids.items = mr_arena_array(arena, wire_i32, count - i);
-        }
+        struct kafka_transaction_log_partitions *topic = topic_of(&topics, value,
+                                                                  mr_str_from(partition->topic));
         topic->partition_ids.items[topic->partition_ids.count++] = partition->index;
     }
+    mr_map_fini(&topics);
 }
 
 static void value_print(const struct broker_txn *txn, enum broker_txn_state state,
