@@ -154,6 +154,23 @@ uint64_t mr_hash(const void *data, size_t length)
     return fold(tail ^ state, 0x9E3779B97F4A7C15u ^ left);
 }
 
+uint64_t mr_hash_secret(const uint64_t secret[2], const void *data, size_t length)
+{
+    const uint8_t *at = data;
+    uint64_t state = secret[0] ^ length, tail = 0;
+    size_t left = length;
+    for (; left >= 16; at += 16, left -= 16)
+        state = fold(load_u64(at) ^ secret[1], load_u64(at + 8) ^ state);
+    if (left >= 8) {
+        state = fold(load_u64(at) ^ secret[1], state ^ 0xC2B2AE3D27D4EB4Fu);
+        at += 8;
+        left -= 8;
+    }
+    if (left > 0)
+        memcpy(&tail, at, left);
+    return fold(tail ^ secret[1], state ^ 0x9E3779B97F4A7C15u ^ left);
+}
+
 /* ---- murmur ---- */
 
 uint32_t mr_murmur2(const void *data, size_t length)

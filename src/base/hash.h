@@ -8,6 +8,8 @@
 uint32_t mr_crc32c(uint32_t seed, const void *data, size_t length);
 /* For hash tables inside one process; not stable between releases. */
 uint64_t mr_hash(const void *data, size_t length);
+/* The same with a secret: who chooses the data does not choose which of them have the same hash. */
+uint64_t mr_hash_secret(const uint64_t secret[2], const void *data, size_t length);
 /* 64 mixed bits of one integer. */
 uint64_t mr_hash_u64(uint64_t value);
 /* MurmurHash2, 32 bit, seed 0x9747b28c, as Kafka's Java client partitions keys. */

@@ -1,9 +1,24 @@
 /* base/map.c: text to pointers. Entries lie in insertion order in one array; a table of slots, at
  * most half full, finds them. A removal leaves a hole in the entries, which its slot keeps pointing
- * at until the next rebuild; a rebuild closes the holes. Nothing moves while entries are removed. */
+ * at until the next rebuild; a rebuild closes the holes. Nothing moves while entries are removed.
+ * Keys are often a stranger's: the hash has a secret of this process, so nobody can choose keys that meet in
+ * one slot. The order of entries does not depend on it. */
 #include "base/map.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
+
+static uint64_t secret[2];
+
+__attribute__((constructor(101))) static void secret_make(void)
+{
+    mr_entropy(secret, sizeof secret);
+}
+
+static uint64_t hash_of(mr_str key)
+{
+    return mr_hash_secret(secret, key.data, key.length);
+}
 
 void mr_map_init(struct mr_map *map)
 {
@@ -67,14 +82,14 @@ void *mr_map_get(const struct mr_map *map, mr_str key)
 {
     if (map->count == 0)
         return NULL;
-    struct mr_map_entry *entry = find(map, key, mr_hash(key.data, key.length));
+    struct mr_map_entry *entry = find(map, key, hash_of(key));
     return entry == NULL ? NULL : entry->value;
 }
 
 void *mr_map_put(struct mr_map *map, mr_str key, void *value)
 {
     mr_assert(value != NULL);
-    uint64_t hash = mr_hash(key.data, key.length);
+    uint64_t hash = hash_of(key);
     struct mr_map_entry *entry = find(map, key, hash);
     if (entry != NULL) {
         void *old = entry->value;
@@ -92,7 +107,7 @@ void *mr_map_put(struct mr_map *map, mr_str key, void *value)
 void *mr_map_remove(struct mr_map *map, mr_str key)
 {
     struct mr_map_entry *entry = map->count == 0 ? NULL
-                                                 : find(map, key, mr_hash(key.data, key.length));
+                                                 : find(map, key, hash_of(key));
     if (entry == NULL)
         return NULL;
     void *old = entry->value;

@@ -56,3 +56,20 @@ STORY("an array grows by one at a time")
     mr_array_fini(&list);
     expect(list.items == NULL);
 }
+
+STORY("keys that were made to have one hash are as quick as others")
+{
+    enum { KEYS = 300000 };
+    struct mr_map map = {0};
+    uint64_t key[2] = {0, 0x9FB21C651E98DF25u}; /* makes mr_hash() forget what stands before it */
+    for (uint64_t i = 1; i <= KEYS; i++) {
+        key[0] = i;
+        mr_map_put(&map, mr_str_of((const char *)key, 16), &map);
+    }
+    expect_int(map.count, KEYS);
+    for (uint64_t i = 1; i <= KEYS; i++) {
+        key[0] = i;
+        expect(mr_map_get(&map, mr_str_of((const char *)key, 16)) == &map);
+    }
+    mr_map_fini(&map);
+}
