@@ -19,6 +19,7 @@ enum {
 struct plan {
     size_t bytes, code_count, row_count;
     size_t codes[PLAN_CODES_MAX];
+    size_t message; /* what says why, beside the error; 0: nothing does */
     struct plan_rows {
         size_t offset;
         struct plan *plan;
@@ -50,6 +51,48 @@ static bool names_error(const struct wire_field *field)
            strcmp(field->name + length - 10, "error_code") == 0;
 }
 
+/* What an answer has of errors: each is counted once for a run of rows, the first refusal is logged. */
+struct tally {
+    const struct broker_request *request;
+    int16_t code, refusal;
+    size_t run, refusals;
+    mr_str why;
+};
+
+/* Errors by which clients find their way are no refusals: they ask again, or elsewhere. */
+static bool is_refusal(const struct kafka_api *api, int16_t code)
+{
+    switch (code) {
+    case KAFKA_ERROR_REBALANCE_IN_PROGRESS:
+    case KAFKA_ERROR_MEMBER_ID_REQUIRED:
+    case KAFKA_ERROR_COORDINATOR_LOAD_IN_PROGRESS:
+    case KAFKA_ERROR_COORDINATOR_NOT_AVAILABLE:
+    case KAFKA_ERROR_NOT_CONTROLLER:
+    case KAFKA_ERROR_LEADER_NOT_AVAILABLE:
+    case KAFKA_ERROR_NOT_LEADER_OR_FOLLOWER:
+    case KAFKA_ERROR_UNKNOWN_LEADER_EPOCH:
+    case KAFKA_ERROR_CONCURRENT_TRANSACTIONS:
+    case KAFKA_ERROR_UNSTABLE_OFFSET_COMMIT:
+    case KAFKA_ERROR_FETCH_SESSION_ID_NOT_FOUND:
+    case KAFKA_ERROR_INVALID_FETCH_SESSION_EPOCH:
+    case KAFKA_ERROR_SHARE_SESSION_NOT_FOUND:
+    case KAFKA_ERROR_INVALID_SHARE_SESSION_EPOCH:
+    case KAFKA_ERROR_OPERATION_NOT_ATTEMPTED:
+    case KAFKA_ERROR_ELECTION_NOT_NEEDED:
+        return false;
+    case KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION: /* asked for what is not made yet, or no longer there */
+    case KAFKA_ERROR_UNKNOWN_TOPIC_ID:
+    case KAFKA_ERROR_GROUP_ID_NOT_FOUND:
+    case KAFKA_ERROR_TRANSACTIONAL_ID_NOT_FOUND:
+        return api->key != KAFKA_API_metadata && strncmp(api->name, "describe", 8) != 0 &&
+               strstr(api->name, "group_describe") == NULL;
+    default:
+        /* versions are agreed upon by an error, and who does not get in is told of where that is decided */
+        return api->key != KAFKA_API_api_versions && api->key != KAFKA_API_sasl_handshake &&
+               api->key != KAFKA_API_sasl_authenticate;
+    }
+}
+
 static struct plan *plan_make(const struct wire_shape *shape)
 {
     struct plan plan = {.bytes = shape->bytes};
@@ -61,6 +104,8 @@ static struct plan *plan_make(const struct wire_shape *shape)
         mr_assert(plan.code_count < PLAN_CODES_MAX && plan.row_count < PLAN_ROWS_MAX);
         if (names_error(field))
             plan.codes[plan.code_count++] = field->offset;
+        else if (strcmp(field->name, "error_message") == 0)
+            plan.message = field->offset;
         else if (rows != NULL)
             plan.rows[plan.row_count++] = (struct plan_rows){field->offset, rows};
     }
@@ -83,18 +128,37 @@ static void api_name(const struct kafka_api *api, struct mr_buf *out)
     }
 }
 
-static void error_count(const struct kafka_api *api, int16_t code)
+static void error_count(const struct kafka_api *api, int16_t code, size_t count)
 {
     struct mr_buf labels = {0};
 
+    if (count == 0)
+        return;
     mr_buf_cstr(&labels, "request=\"");
     api_name(api, &labels);
     mr_buf_printf(&labels, "\",error=\"%s\"", kafka_error_name(code));
-    mr_counter_add(mr_counter_get(MR_METRIC_BROKER_ANSWER_ERRORS, mr_buf_as_str(&labels)), 1);
+    mr_counter_add(mr_counter_get(MR_METRIC_BROKER_ANSWER_ERRORS, mr_buf_as_str(&labels)),
+                   (int64_t)count);
     mr_buf_fini(&labels);
 }
 
-static void errors_count(const struct kafka_api *api, const struct plan *plan, const void *from)
+static void error_note(struct tally *tally, int16_t code, mr_str why)
+{
+    if (code != tally->code) {
+        error_count(tally->request->api, tally->code, tally->run);
+        tally->code = code;
+        tally->run = 0;
+    }
+    tally->run++;
+    if (!is_refusal(tally->request->api, code))
+        return;
+    if (tally->refusals++ > 0)
+        return;
+    tally->refusal = code;
+    tally->why = why.length > 0 ? why : mr_str_from(kafka_error_text(code));
+}
+
+static void errors_count(struct tally *tally, const struct plan *plan, const void *from)
 {
     const char *bytes = from;
 
@@ -102,14 +166,46 @@ static void errors_count(const struct kafka_api *api, const struct plan *plan, c
         int16_t code;
         memcpy(&code, bytes + plan->codes[i], sizeof(code));
         if (code != KAFKA_ERROR_NONE)
-            error_count(api, code);
+            error_note(tally, code,
+                       plan->message == 0 ? MR_STR_NULL
+                                          : *(const mr_str *)(const void *)(bytes + plan->message));
     }
     for (size_t i = 0; i < plan->row_count; i++) {
         const struct wire_array *list = (const void *)(bytes + plan->rows[i].offset);
         const struct plan *rows = plan->rows[i].plan;
         for (int32_t k = 0; k < list->count; k++)
-            errors_count(api, rows, (const char *)list->items + (size_t)k * rows->bytes);
+            errors_count(tally, rows, (const char *)list->items + (size_t)k * rows->bytes);
     }
+}
+
+/* Whom the request speaks of, when it is one: a group, a transaction. */
+static mr_str subject_of(const struct broker_request *request)
+{
+    const struct wire_shape *shape = request->api->request();
+
+    for (const struct wire_field *field = shape->fields; request->in != NULL && field->name != NULL;
+         field++)
+        if (strcmp(field->name, "group_id") == 0 || strcmp(field->name, "transactional_id") == 0)
+            return *(const mr_str *)(const void *)((const char *)request->in + field->offset);
+    return MR_STR_NULL;
+}
+
+/* Once for a request, and not again what has been told of where it was refused. */
+static void refusal_tell(const struct tally *tally)
+{
+    const struct broker_request *request = tally->request;
+    mr_str subject = subject_of(request);
+    struct mr_buf why = {0};
+
+    if (tally->refusals == 0 || request->refusal_told || request->conn == NULL)
+        return;
+    if (subject.length > 0)
+        mr_buf_printf(&why, "%.*s: ", MR_STR_ARG(mr_str_slice(subject, 0, 255)));
+    mr_buf_str(&why, mr_str_slice(tally->why, 0, 1000));
+    if (tally->refusals > 1)
+        mr_buf_printf(&why, " (and %zu rows more)", tally->refusals - 1);
+    broker_server_refused(request, tally->refusal, mr_buf_as_str(&why));
+    mr_buf_fini(&why);
 }
 
 /* ---- times ---- */
@@ -159,8 +255,12 @@ void broker_answers_count(struct broker_request *request)
     (*answers)->buckets[1][bucket_of(took_us)]++;
     (*answers)->count++;
     (*answers)->sum_us += took_us;
-    if ((*answers)->plan != NULL && request->out != NULL && !request->silent)
-        errors_count(request->api, (*answers)->plan, request->out);
+    if ((*answers)->plan != NULL && request->out != NULL && !request->silent) {
+        struct tally tally = {.request = request};
+        errors_count(&tally, (*answers)->plan, request->out);
+        error_count(request->api, tally.code, tally.run);
+        refusal_tell(&tally);
+    }
 }
 
 void broker_answers_fini(struct broker_server *server)

@@ -272,6 +272,7 @@ void broker_server_refused(const struct broker_request *request, int16_t code, m
     struct mr_buf line = {0};
 
     refused_count(code);
+    ((struct broker_request *)(uintptr_t)request)->refusal_told = true;
     if (now >= server->refused_us + REFUSED_WHILE_US) {
         if (server->refused_more > 0)
             mr_log(MR_LOG_WARN, "broker", "refused: %zu more were not logged",

@@ -54,6 +54,7 @@ struct broker_request {
     int64_t spent_us;                                /* by its handler, when that is counted */
     int32_t throttle_ms;                             /* how long its client has to wait */
     bool answered, silent, held;
+    bool refusal_told; /* why (a part of) it is refused is in the log, or counted there */
     bool time_counted; /* in a quota, before its answer was */
     bool raw;          /* a SASL token without a header: so is its answer */
 };

@@ -129,6 +129,16 @@ def test_a_refused_request_is_logged_with_its_client_and_the_reason_and_counted(
     assert re.search(r'refused: .* principal="User:root" request=produce version=\d+ error=MESSAGE_TOO_LARGE reason="', measured.says)
 
 
+def test_refusals_of_groups_and_of_administration_are_logged_as_well(measured):
+    topic = measured.topic()
+    with pytest.raises(Exception, match="TOPIC_ALREADY_EXISTS"):
+        measured.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
+    with pytest.raises(Exception, match="GROUP_ID_NOT_FOUND"):
+        measured.admin.delete_consumer_groups(["nobody"])["nobody"].result(10)
+    for request, error in (("create_topics", "TOPIC_ALREADY_EXISTS"), ("delete_groups", "GROUP_ID_NOT_FOUND")):
+        assert re.search(rf'refused: .* principal="User:root" request={request} version=\d+ error={error} reason="[^"]+"', measured.says)
+
+
 def test_who_asks_in_vain_all_the_time_does_not_fill_the_log(measured):
     ann = Log(measured.address)
     ann.client = signing_in("ann")
