@@ -57,8 +57,9 @@ void broker_config_derive(struct broker_config *config)
     config->flush = BROKER_FLUSH_ACKS;
     if (mr_str_equal(flush, MR_STR("never")))
         config->flush = BROKER_FLUSH_NEVER;
-    if (mr_str_equal(flush, MR_STR("always")) ||
-        config_number(config, BROKER_CONFIG_flush_messages) == 1)
+    config->flush_messages = config_number(config, BROKER_CONFIG_flush_messages);
+    config->flush_ms = config_number(config, BROKER_CONFIG_flush_ms);
+    if (mr_str_equal(flush, MR_STR("always")) || config->flush_messages == 1)
         config->flush = BROKER_FLUSH_ALWAYS;
     config->retention_ms = config_number(config, BROKER_CONFIG_retention_ms);
     config->retention_bytes = config_number(config, BROKER_CONFIG_retention_bytes);

@@ -43,6 +43,7 @@ struct broker_config {
     int64_t timestamp_before_ms, timestamp_after_ms;
     int64_t delete_retention_ms, min_compaction_lag_ms, max_compaction_lag_ms;
     double min_cleanable_ratio;
+    int64_t flush_messages, flush_ms; /* INT64_MAX: the operating system's choice */
     enum broker_flush flush;
     bool compacts, deletes, append_time;
 };

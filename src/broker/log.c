@@ -22,6 +22,7 @@ enum {
     WRITE_BYTES_MAX = 16 << 20,
     PIECE_COPY_BYTES = 2048, /* smaller batches are sent as one copy */
     DIRECT_ALIGN = 4096,
+    FLUSH_NEVER_MS = INT32_MAX,
     DIRECT_BYTES_MIN = 256 << 10, /* what a direct write costs pays from here on */
 };
 
@@ -73,6 +74,24 @@ static void waits_init(struct broker_log_waits *waits)
     waits->last = &waits->first;
 }
 
+static void flush_late(struct mr_timer *timer)
+{
+    struct broker_log *log = mr_container(timer, struct broker_log, flush_timer);
+
+    log->flush_end = log->end;
+    broker_storage_dirty(log->storage, log);
+}
+
+void broker_log_flush_plan(struct broker_log *log)
+{
+    if (log->gone || log->flushed == log->end)
+        return;
+    if (broker_log_flush_due(log))
+        log->flush_end = log->end;
+    if (log->config->flush_ms < FLUSH_NEVER_MS && log->flush_timer.loop == NULL)
+        mr_timer_start(log->storage->loop, &log->flush_timer, log->config->flush_ms * 1000);
+}
+
 struct broker_log *broker_log_new(struct broker_storage *storage, mr_str folder, mr_str name,
                                   const struct broker_config *config)
 {
@@ -84,6 +103,7 @@ struct broker_log *broker_log_new(struct broker_storage *storage, mr_str folder,
     log->name = mr_copy_cstr(name);
     waits_init(&log->wait_written);
     waits_init(&log->wait_flushed);
+    log->flush_timer.run = flush_late;
     for (size_t i = 0; i < mr_count_of(log->hints); i++)
         log->hints[i].offset = -1;
     return log;
@@ -101,6 +121,7 @@ void broker_log_free(struct broker_log *log)
     if (log == NULL)
         return;
     mr_assert(log->users == 0 && !log->writing && !log->syncing);
+    mr_timer_stop(&log->flush_timer);
     broker_plan_forget_ahead(log, INT64_MAX);
     recent_clear(log);
     mr_free(log->recent);
@@ -319,6 +340,7 @@ mr_err broker_log_append(struct broker_log *log, struct mr_bytes *owner, uint8_t
     broker_storage_unsaved(log->storage, log, batch->bytes);
     mr_counter_add(log->storage->log_bytes, batch->bytes);
     broker_storage_remember(log->storage, log, batch->bytes);
+    broker_log_flush_plan(log);
     broker_storage_dirty(log->storage, log);
     return MR_OK;
 }
@@ -630,7 +652,8 @@ static void log_submit(struct broker_log *log)
 {
     struct broker_segment *behind = unsynced(log);
     struct log_io *io = NULL;
-    bool sync = log->wait_flushed.first != NULL && !log->syncing && behind != NULL;
+    bool wanted = log->wait_flushed.first != NULL || log->flushed < log->flush_end;
+    bool sync = wanted && !log->syncing && behind != NULL;
 
     if (!log->writing && log->recent_submitted < log->recent_count &&
         !broker_storage_holds(log->storage, log)) {
@@ -788,6 +811,7 @@ void broker_log_stop(struct broker_log *log, struct mr_task *drained)
     mr_assert(!log->gone);
     log->gone = true;
     log->drained = drained;
+    mr_timer_stop(&log->flush_timer);
     mr_fail(MR_NOT_FOUND, "%s: the partition was deleted", log->name);
     waits_run(&log->wait_written, 0, MR_NOT_FOUND);
     waits_run(&log->wait_flushed, 0, MR_NOT_FOUND);

@@ -67,6 +67,8 @@ struct broker_log {
     MR_ARRAY(struct broker_epoch) epochs;       /* rising */
     struct broker_producers producers;
     int64_t start, flushed, written, end;
+    int64_t flush_end;           /* synced up to there though nobody waits for it */
+    struct mr_timer flush_timer; /* for flush.ms */
     int64_t told_bytes_in, told_records_in, told_bytes_out; /* since it was opened (metrics.c) */
     int64_t compacted;        /* offsets before it went through compaction */
     int64_t compact_after_us; /* not before then: the last compaction failed */
@@ -195,6 +197,13 @@ void broker_plan_finish(struct broker_plan *plan); /* then the caller owns the p
 void broker_plan_forget_ahead(struct broker_log *log, int64_t before_us);
 
 /* ---- upkeep ---- */
+/* Whether flush.messages wants a sync of what is at the end now. */
+static inline bool broker_log_flush_due(const struct broker_log *log)
+{
+    return log->end - log->flushed >= log->config->flush_messages;
+}
+/* Looks at flush.messages and flush.ms, once records were appended or the settings changed. */
+void broker_log_flush_plan(struct broker_log *log);
 void broker_log_flush(struct broker_log *log); /* submits what is to be written or synced */
 void broker_log_retry(struct broker_log *log); /* after MR_FULL */
 /* Before a stop: who waits for room is told MR_IO. */

@@ -227,6 +227,55 @@ static void changed(struct broker_log_watch *watch)
     mr_container(watch, struct bench, watch)->woken = true;
 }
 
+/* What follows by itself, however many turns and jobs it takes. */
+static void goes_on(struct bench *b)
+{
+    do {
+        mr_loop_turn(b->loop, b->log->users > 0 ? 1000 : 0);
+    } while (b->log->written < b->log->end || b->log->users > 0);
+}
+
+STORY("flush.messages syncs once so many records wait for it, flush.ms once one has waited so long")
+{
+    struct bench b;
+    given_log(t, &b);
+    appends(&b, "a", "1", 1);
+    goes_on(&b);
+    mr_clock_pass(&b.clock, 10 * 1000 * 1000);
+    goes_on(&b);
+    expect_int(b.log->written, 1);
+    expect_int(b.log->flushed, 0); /* by default nothing but a checkpoint does */
+    expect_ok(broker_config_set(&b.config, MR_STR("flush.messages"), MR_STR("3")));
+    appends(&b, "b", "1", 1);
+    goes_on(&b);
+    expect_int(b.log->flushed, 0);
+    appends(&b, "c", "1", 1);
+    goes_on(&b);
+    expect_int(b.log->flushed, 3);
+    expect_ok(broker_config_set(&b.config, MR_STR("flush.messages"), MR_STR_NULL));
+    expect_ok(broker_config_set(&b.config, MR_STR("flush.ms"), MR_STR("1000")));
+    appends(&b, "d", "1", 5);
+    goes_on(&b);
+    mr_clock_pass(&b.clock, 600 * 1000);
+    goes_on(&b);
+    appends(&b, "e", "1", 1); /* puts nothing off */
+    goes_on(&b);
+    expect_int(b.log->flushed, 3);
+    mr_clock_pass(&b.clock, 401 * 1000);
+    mr_loop_turn(b.loop, 0);
+    goes_on(&b);
+    expect_int(b.log->flushed, 9);
+    expect_ok(broker_config_set(&b.config, MR_STR("flush.ms"), MR_STR_NULL));
+    appends(&b, "f", "1", 1);
+    goes_on(&b);
+    expect_ok(broker_config_set(&b.config, MR_STR("flush.ms"), MR_STR("0")));
+    broker_storage_round(&b.storage); /* it holds for what is there */
+    mr_loop_turn(b.loop, 0);
+    goes_on(&b);
+    expect_int(b.log->flushed, 10);
+    closes(&b);
+}
+
 STORY("a watcher is woken once, when something can be read")
 {
     struct bench b;

@@ -242,7 +242,10 @@ static void part_wait(struct produce_part *part, struct broker_log *log, int16_t
 
     part->produce->waiting++;
     part->wait.run = part_kept;
-    if (synced)
+    if (log->flush_end == end && log->config->flush_messages < INT64_MAX)
+        broker_log_wait_flushed(log, &part->wait,
+                                end); /* as Kafka, which syncs before it answers */
+    else if (synced)
         broker_log_wait_kept(log, &part->wait, end);
     else
         broker_log_wait_written(log, &part->wait, end);

@@ -370,6 +370,7 @@ void broker_storage_round(struct broker_storage *storage)
     for (size_t i = 0; i < storage->logs.count; i++) {
         struct broker_log *log = storage->logs.items[i];
         broker_log_retry(log);
+        broker_log_flush_plan(log); /* the setting may be younger than the records */
         if (!retain)
             continue;
         broker_upkeep_retain(log, now_ms);
