@@ -327,8 +327,9 @@ static mr_err load_tail(struct loading *loading, struct broker_segment *segment,
     struct broker_log *log = loading->log;
     const struct broker_segment_facts *facts = known_facts(loading, segment->facts.base,
                                                            &segment->cleaned);
-    bool contiguous = last ||
-                      loading->known.end >= 0; /* behind a checkpoint nothing was compacted */
+    /* Behind a checkpoint nothing was compacted. Without one even the last file may be: the newest segment has no file
+     * while it is empty. */
+    bool contiguous = loading->known.end >= 0 || (last && !log->config->compacts);
     uint64_t torn = 0;
     mr_err err;
 
