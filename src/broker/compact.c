@@ -9,9 +9,15 @@
  *
  * Offsets stay as they were, with gaps; the newest segment and what is at or behind an open transaction
  * is never touched. Records of aborted transactions go; records of committed ones lose the
- * transactional bit, since nothing about them is undecided, and markers go when they are older than
- * delete.retention.ms, as tombstones do. The last batch of each producer stays, empty if need be, so
- * that a scan finds its sequence. Each slice is one job, so syncs of others come in between. */
+ * transactional bit, since nothing about them is undecided.
+ *
+ * A tombstone must be there for delete.retention.ms, so that a reader who is behind hears of it, and its own stamp
+ * says nothing about that: the first compaction that meets it notes in its batch when it may go (the
+ * delete horizon, KIP-534: in the place of the base timestamp, with a bit), and one after that time takes it away. A marker
+ * gets its horizon when a compaction meets no more record of its transaction. The last batch of each producer stays,
+ * empty if need be, so that a scan finds its sequence; a marker that is its last word, so that it finds the epoch.
+ *
+ * Each slice is one job, so syncs of others come in between. */
 #include "broker/compact.h"
 
 #include <errno.h>
@@ -43,6 +49,18 @@ struct output {
     size_t source_first, source_count;
     char path[BROKER_PATH_BYTES]; /* of the new file, before it gets its name */
 };
+struct last_word {
+    int64_t producer_id;
+    int64_t base; /* of its last batch; -1: a marker came behind that */
+    int16_t epoch;
+};
+/* The records of a batch that stay, as they lie. */
+struct kept {
+    struct mr_buf records;
+    int32_t count;
+    int64_t time_max;
+    bool tombstone; /* one of them is */
+};
 enum phase { PHASE_MAP, PHASE_COPY, PHASE_SWAP, PHASE_DONE };
 struct compaction {
     struct mr_job job;
@@ -59,9 +77,11 @@ struct compaction {
     struct key_slot *slots;
     size_t slot_count, key_count;
     MR_ARRAY(struct broker_aborted) aborted;
-    MR_ARRAY(int64_t) last_bases;   /* base offsets of each producer's last batch */
-    MR_ARRAY(int64_t) markers_gone; /* offsets of abort markers left out */
-    int64_t now_ms, marker_before_ms, segment_bytes;
+    MR_ARRAY(struct last_word) last_words; /* of each producer */
+    MR_ARRAY(int64_t) markers_gone;        /* offsets of abort markers left out */
+    struct mr_map
+        open; /* producers of which transactional batches were met, and no marker behind them */
+    int64_t now_ms, horizon_ms, segment_bytes;
     struct mr_buf out;
     mr_err err;
     char why[256];
@@ -166,38 +186,36 @@ static mr_err batch_map(struct compaction *work, const uint8_t *data,
     return err;
 }
 
+static bool has_horizon(const struct broker_batch *batch)
+{
+    return (batch->attributes & BROKER_BATCH_HORIZON) != 0;
+}
+
+static bool is_past_horizon(const struct compaction *work, const struct broker_batch *batch)
+{
+    return has_horizon(batch) && work->now_ms >= batch->time_base;
+}
+
 static bool record_stays(struct compaction *work, const struct broker_batch *batch,
                          const struct kafka_record *record)
 {
     if (record->key.data == NULL || is_superseded(work, record->key, record->offset))
         return false;
-    return record->value.data != NULL || batch->time_max >= work->marker_before_ms;
+    return record->value.data != NULL || !is_past_horizon(work, batch);
 }
 
 static bool is_last_of_producer(const struct compaction *work, const struct broker_batch *batch)
 {
-    for (size_t i = 0; i < work->last_bases.count; i++)
-        if (work->last_bases.items[i] == batch->base)
+    bool is_marker = (batch->attributes & BROKER_BATCH_CONTROL) != 0;
+
+    for (size_t i = 0; i < work->last_words.count; i++) {
+        const struct last_word *last = &work->last_words.items[i];
+        if (last->producer_id == batch->producer_id &&
+            (is_marker ? last->base < 0 && last->epoch == batch->producer_epoch
+                       : last->base == batch->base))
             return true;
+    }
     return false;
-}
-
-/* Writes the batch with the records that stay, which lie as they were behind its header. */
-static void batch_put(struct compaction *work, const uint8_t *data,
-                      const struct broker_batch *batch, const struct mr_buf *kept, int32_t count)
-{
-    size_t at = work->out.length;
-    size_t bytes = BROKER_BATCH_HEADER + kept->length;
-    uint8_t *head;
-
-    mr_buf_add(&work->out, data, BROKER_BATCH_HEADER);
-    mr_buf_add(&work->out, kept->data, kept->length);
-    head = work->out.data + at;
-    broker_batch_put32(head + 8, (uint32_t)(bytes - 12));
-    broker_batch_put16(head + 21, (uint16_t)(batch->attributes &
-                                             ~(BROKER_BATCH_CODEC | BROKER_BATCH_TRANSACTIONAL)));
-    broker_batch_put32(head + 57, (uint32_t)count);
-    broker_batch_put32(head + 17, mr_crc32c(0, head + 21, bytes - 21));
 }
 
 /* Nothing changes but, perhaps, the transactional bit. */
@@ -212,56 +230,150 @@ static void batch_keep(struct compaction *work, const uint8_t *data,
         (batch->attributes & BROKER_BATCH_TRANSACTIONAL) == 0)
         return;
     head = work->out.data + at;
-    broker_batch_put16(head + 21, (uint16_t)(batch->attributes & ~BROKER_BATCH_TRANSACTIONAL));
-    broker_batch_put32(head + 17, mr_crc32c(0, head + 21, batch->bytes - 21));
+    broker_batch_put16(head + KAFKA_RECORDS_AT_ATTRIBUTES,
+                       (uint16_t)(batch->attributes & ~BROKER_BATCH_TRANSACTIONAL));
+    broker_batch_put32(head + KAFKA_RECORDS_AT_CRC,
+                       mr_crc32c(0, head + KAFKA_RECORDS_AT_ATTRIBUTES,
+                                 batch->bytes - KAFKA_RECORDS_AT_ATTRIBUTES));
 }
 
-static void marker_copy(struct compaction *work, const uint8_t *data,
-                        const struct broker_batch *batch)
+/* Writes the batch anew, packed as it came. One that gets longer than a batch may be stays as it was: what it would
+ * have lost is superseded all the same. */
+static mr_err batch_put(struct compaction *work, const uint8_t *data,
+                        const struct broker_batch *batch, const struct kept *kept,
+                        uint16_t attributes, int64_t time_base)
 {
-    int32_t epoch = -1;
+    size_t at = work->out.length, bytes;
+    mr_err err = MR_OK;
+    uint8_t *head;
 
-    if (batch->time_max >= work->marker_before_ms) {
+    mr_buf_add(&work->out, data, BROKER_BATCH_HEADER);
+    if (kept->count > 0)
+        err = kafka_records_pack(attributes & BROKER_BATCH_CODEC, mr_buf_as_str(&kept->records),
+                                 &work->out);
+    if (err != MR_OK)
+        return err;
+    bytes = work->out.length - at;
+    if (bytes > MR_LIMIT_FRAME_BYTES || kept->records.length > MR_LIMIT_RECORDS_BYTES) {
+        work->out.length = at;
         batch_keep(work, data, batch);
-        return;
+        return MR_OK;
     }
-    if (broker_producers_marker(batch, data, &epoch) == 0)
-        *mr_array_add(&work->markers_gone) = batch->last;
+    head = work->out.data + at;
+    broker_batch_put32(head + KAFKA_RECORDS_AT_LENGTH,
+                       (uint32_t)(bytes - KAFKA_RECORDS_AT_LEADER_EPOCH));
+    broker_batch_put16(head + KAFKA_RECORDS_AT_ATTRIBUTES, attributes);
+    broker_batch_put64(head + KAFKA_RECORDS_AT_BASE_TIMESTAMP, (uint64_t)time_base);
+    broker_batch_put64(head + KAFKA_RECORDS_AT_MAX_TIMESTAMP, (uint64_t)kept->time_max);
+    broker_batch_put32(head + KAFKA_RECORDS_AT_COUNT, (uint32_t)kept->count);
+    broker_batch_put32(head + KAFKA_RECORDS_AT_CRC, mr_crc32c(0, head + KAFKA_RECORDS_AT_ATTRIBUTES,
+                                                              bytes - KAFKA_RECORDS_AT_ATTRIBUTES));
+    return MR_OK;
+}
+
+/* Writes the batch with the records that stay, and with the horizon, from which their times count then. */
+static mr_err batch_put_horizon(struct compaction *work, const uint8_t *data,
+                                const struct broker_batch *batch, const struct kept *kept,
+                                uint16_t attributes)
+{
+    struct kafka_records records = {.left = kept->count};
+    struct kept fresh = *kept;
+    mr_err err = kafka_records_batch(mr_str_of(data, batch->bytes), &records.batch);
+
+    fresh.records = (struct mr_buf){0};
+    records.in = mr_in_of(kept->records.data, kept->records.length);
+    if (err == MR_OK)
+        kafka_records_rebase(&records, work->horizon_ms, &fresh.records);
+    if (err == MR_OK)
+        err = batch_put(work, data, batch, &fresh, (uint16_t)(attributes | BROKER_BATCH_HORIZON),
+                        work->horizon_ms);
+    mr_buf_fini(&fresh.records);
+    return err;
+}
+
+/* Picks the records that stay, or all of a marker's. */
+static mr_err batch_sift(struct compaction *work, const uint8_t *data,
+                         const struct broker_batch *batch, struct kept *kept)
+{
+    bool all = (batch->attributes & BROKER_BATCH_CONTROL) != 0;
+    struct kafka_records records;
+    struct kafka_record record;
+    struct mr_arena arena;
+    mr_err err;
+
+    mr_arena_init(&arena);
+    err = batch_open(data, batch, &arena, &records);
+    while (err == MR_OK) {
+        const uint8_t *from = records.in.at;
+        if (!kafka_records_read(&records, &record))
+            break;
+        if (!all && !record_stays(work, batch, &record))
+            continue;
+        mr_buf_add(&kept->records, from, (size_t)(records.in.at - from));
+        kept->count++;
+        kept->tombstone = kept->tombstone || record.value.data == NULL;
+        if (record.timestamp > kept->time_max)
+            kept->time_max = record.timestamp;
+    }
+    mr_arena_fini(&arena);
+    return err;
+}
+
+static mr_str producer_key(const struct broker_batch *batch)
+{
+    return mr_str_of(&batch->producer_id, sizeof(batch->producer_id));
+}
+
+/* A marker ends what was open of its producer. It has a use as long as that was anything. */
+static mr_err marker_copy(struct compaction *work, const uint8_t *data,
+                          const struct broker_batch *batch)
+{
+    bool has_records = mr_map_remove(&work->open, producer_key(batch)) != NULL;
+    int32_t epoch = -1;
+    int kind = broker_producers_marker(batch, data, &epoch);
+    struct kept kept = {.time_max = -1};
+    mr_err err;
+
+    if (has_records || kind < 0 || is_last_of_producer(work, batch) ||
+        (has_horizon(batch) && !is_past_horizon(work, batch))) {
+        batch_keep(work, data, batch);
+        return MR_OK;
+    }
+    if (has_horizon(batch)) {
+        if (kind == 0)
+            *mr_array_add(&work->markers_gone) = batch->last;
+        return MR_OK;
+    }
+    err = batch_sift(work, data, batch, &kept);
+    if (err == MR_OK)
+        err = batch_put_horizon(work, data, batch, &kept, batch->attributes);
+    mr_buf_fini(&kept.records);
+    return err;
 }
 
 static mr_err batch_copy(struct compaction *work, const uint8_t *data,
                          const struct broker_batch *batch)
 {
-    struct kafka_records records;
-    struct kafka_record record;
-    struct mr_arena arena;
-    struct mr_buf kept = {0};
-    int32_t count = 0;
+    uint16_t attributes = (uint16_t)(batch->attributes & ~BROKER_BATCH_TRANSACTIONAL);
+    struct kept kept = {.time_max = -1};
     mr_err err = MR_OK;
 
-    if ((batch->attributes & BROKER_BATCH_CONTROL) != 0) {
-        marker_copy(work, data, batch);
-        return MR_OK;
-    }
-    mr_arena_init(&arena);
-    if (!is_aborted(work, batch)) {
-        err = batch_open(data, batch, &arena, &records);
-        while (err == MR_OK) {
-            const uint8_t *from = records.in.at;
-            if (!kafka_records_read(&records, &record))
-                break;
-            if (!record_stays(work, batch, &record))
-                continue;
-            mr_buf_add(&kept, from, (size_t)(records.in.at - from));
-            count++;
-        }
-    }
-    if (err == MR_OK && count > 0 && count == batch->count)
+    if ((batch->attributes & BROKER_BATCH_CONTROL) != 0)
+        return marker_copy(work, data, batch);
+    if ((batch->attributes & BROKER_BATCH_TRANSACTIONAL) != 0)
+        mr_map_put(&work->open, producer_key(batch), work);
+    if (!is_aborted(work, batch))
+        err = batch_sift(work, data, batch, &kept);
+    if (err == MR_OK && kept.count == 0 && is_last_of_producer(work, batch))
+        err = batch_put(work, data, batch, &kept,
+                        attributes & (uint16_t) ~(BROKER_BATCH_CODEC | BROKER_BATCH_HORIZON), -1);
+    else if (err == MR_OK && kept.tombstone && !has_horizon(batch))
+        err = batch_put_horizon(work, data, batch, &kept, attributes);
+    else if (err == MR_OK && kept.count > 0 && kept.count == batch->count)
         batch_keep(work, data, batch);
-    else if (err == MR_OK && (count > 0 || is_last_of_producer(work, batch)))
-        batch_put(work, data, batch, &kept, count);
-    mr_buf_fini(&kept);
-    mr_arena_fini(&arena);
+    else if (err == MR_OK && kept.count > 0)
+        err = batch_put(work, data, batch, &kept, attributes, batch->time_base);
+    mr_buf_fini(&kept.records);
     return err;
 }
 
@@ -505,7 +617,8 @@ static void compaction_free(struct compaction *work)
     mr_array_fini(&work->sources);
     mr_array_fini(&work->outputs);
     mr_array_fini(&work->aborted);
-    mr_array_fini(&work->last_bases);
+    mr_array_fini(&work->last_words);
+    mr_map_fini(&work->open);
     mr_array_fini(&work->markers_gone);
     mr_free(work->slots);
     mr_buf_fini(&work->out);
@@ -646,7 +759,9 @@ bool broker_compact_begin(struct broker_log *log)
     work->fd = work->fd_out = -1;
     work->mapped_from = work->mapped_to = log->compacted;
     work->now_ms = now_ms;
-    work->marker_before_ms = now_ms - log->config->delete_retention_ms;
+    work->horizon_ms = log->config->delete_retention_ms > INT64_MAX - now_ms
+                           ? INT64_MAX
+                           : now_ms + log->config->delete_retention_ms;
     work->segment_bytes = log->config->segment_bytes;
     snprintf(work->folder, sizeof(work->folder), "%s", log->folder);
     for (size_t i = 0; i < count; i++) {
@@ -661,8 +776,9 @@ bool broker_compact_begin(struct broker_log *log)
         *mr_array_add(&work->aborted) = log->producers.aborted.items[i];
     for (size_t i = 0; (entry = mr_map_next(&log->producers.by_id, &i)) != NULL;) {
         const struct broker_producer *producer = entry->value;
-        if (producer->batch_count > 0)
-            *mr_array_add(&work->last_bases) = producer->batches[producer->batch_count - 1].base;
+        int last = producer->batch_count - 1;
+        *mr_array_add(&work->last_words) = (struct last_word){
+            producer->id, last >= 0 ? producer->batches[last].base : -1, producer->epoch};
     }
     log->compacting = true;
     log->storage->compactions++;

@@ -382,3 +382,268 @@ STORY("a lost checkpoint costs no record of a log of which all was compacted")
     compacts(&b);
     expect_records(&b, "3:b=2 4:a=3 ");
 }
+
+/* ---- what compaction keeps for a while: tombstones, markers ---- */
+
+enum { DAY_MS = 24 * 3600 * 1000 };
+
+static void passes(struct bench *b, int64_t ms)
+{
+    mr_clock_pass(&b->clock, ms * 1000);
+}
+
+/* Header of the batch at or behind `offset`, in the files. */
+static struct kafka_batch batch_at(struct bench *b, int64_t offset)
+{
+    int64_t next = -1;
+    struct mr_bytes *bytes = reads_from_disk(b, offset, 1, &next);
+    struct kafka_batch batch;
+    expect(bytes != NULL);
+    expect_ok(kafka_records_batch(mr_str_of(bytes->data, bytes->length), &batch));
+    batch.bytes = MR_STR_NULL;
+    mr_bytes_unref(bytes);
+    return batch;
+}
+
+/* Appends what the builder has, packed. */
+static void appends_built(struct bench *b, struct kafka_builder *builder, enum kafka_codec codec)
+{
+    struct broker_batch batch;
+    struct mr_bytes *bytes;
+
+    expect_ok(kafka_records_finish(builder, codec, 0, -1, -1, -1, false));
+    bytes = mr_bytes_copy(builder->buf->data, builder->buf->length);
+    expect_ok(broker_batch_read(bytes->data, bytes->length, &batch));
+    expect_ok(broker_log_append(b->log, bytes, bytes->data, &batch));
+    mr_bytes_unref(bytes);
+    mr_buf_fini(builder->buf);
+}
+
+/* Something new, so that there is something to compact. */
+static void compacts_anew(struct bench *b)
+{
+    appends(b, "other", "value", 1);
+    syncs(b);
+    compacts(b);
+}
+
+static void given_compacted_log(struct story *t, struct bench *b)
+{
+    given_log(t, b);
+    expect_ok(broker_config_set(&b->config, MR_STR("cleanup.policy"), MR_STR("compact")));
+    b->storage.recent_bytes_max = 1;
+}
+
+/* Offset and time of the first record at or behind a time, as ListOffsets finds it. */
+static int64_t finds_time(struct bench *b, int64_t time)
+{
+    struct broker_plan plan;
+    struct kafka_batch batch;
+    struct kafka_records records;
+    struct kafka_record record = {.offset = -1};
+    struct mr_arena arena;
+    int64_t found = -1;
+
+    if (!broker_plan_time(b->log, time, broker_log_high(b->log), &plan))
+        return -1;
+    broker_plan_run(&plan);
+    expect_ok(plan.err);
+    broker_plan_finish(&plan);
+    mr_arena_init(&arena);
+    if (plan.piece.owner != NULL) {
+        expect_ok(kafka_records_batch(mr_str_of(plan.piece.data, plan.piece.length), &batch));
+        expect_ok(kafka_records_open(&batch, &arena, &records));
+        while (found < 0 && kafka_records_read(&records, &record))
+            found = record.timestamp >= time ? record.offset : -1;
+    }
+    mr_arena_fini(&arena);
+    mr_bytes_unref(plan.piece.owner);
+    return found;
+}
+
+STORY(
+    "a tombstone stays for delete.retention.ms from the compaction that met it first, however old "
+    "its stamp is")
+{
+    struct bench b;
+    struct mr_buf buf = {0};
+    struct kafka_builder builder;
+    int64_t old = 1700000000000 - 2 * (int64_t)DAY_MS, horizon;
+    given_compacted_log(t, &b);
+    appends(&b, "k", "v", 1);
+    kafka_records_begin(&builder, &buf);
+    kafka_records_append(&builder, old, MR_STR("k"), MR_STR_NULL, NULL, 0);
+    kafka_records_append(&builder, old + 5, MR_STR("l"), MR_STR("kept"), NULL, 0);
+    kafka_records_append(&builder, old - 5, MR_STR("m"), MR_STR("kept"), NULL, 0);
+    appends_built(&b, &builder, KAFKA_CODEC_NONE);
+    passes(&b, 1000);
+    horizon = 1700000001000 + DAY_MS;
+    compacts_anew(&b);
+    expect_records(&b, "1:k=- 2:l=kept 3:m=kept 4:other=value ");
+    expect_int(batch_at(&b, 1).attributes, KAFKA_RECORDS_DELETE_HORIZON);
+    expect_int(batch_at(&b, 1).base_timestamp, horizon);
+    expect_int(batch_at(&b, 1).max_timestamp, old + 5); /* the records' times are as they were */
+    expect_int(finds_time(&b, old + 1), 2);
+    expect_int(finds_time(&b, old - 9), 1);
+    expect_int(batch_at(&b, 4).attributes, 0); /* no tombstone, no horizon */
+    passes(&b, DAY_MS - 1);
+    compacts_anew(&b);
+    expect_records(&b, "1:k=- 2:l=kept 3:m=kept 5:other=value ");
+    expect_int(batch_at(&b, 1).base_timestamp, horizon); /* the first one counts */
+    is_killed(&b);
+    opens(&b, false);
+    passes(&b, 1);
+    compacts_anew(&b);
+    expect_records(&b, "2:l=kept 3:m=kept 6:other=value ");
+    expect_int(finds_time(&b, old + 1), 2);
+    expect_int(finds_time(&b, old + 6), 6);
+}
+
+STORY("a horizon beyond the end of time is the end of time, and one of 0 lasts one compaction")
+{
+    struct bench b;
+    given_compacted_log(t, &b);
+    expect_ok(
+        broker_config_set(&b.config, MR_STR("delete.retention.ms"), MR_STR("9223372036854775807")));
+    appends(&b, "k", NULL, 1);
+    compacts_anew(&b);
+    expect_int(batch_at(&b, 0).base_timestamp, INT64_MAX);
+    expect_int(finds_time(&b, 1700000000000), 0);
+    expect_ok(broker_config_set(&b.config, MR_STR("delete.retention.ms"), MR_STR("0")));
+    appends(&b, "l", NULL, 1);
+    compacts_anew(&b);
+    expect_records(&b, "0:k=- 2:l=- 3:other=value ");
+    compacts_anew(&b);
+    expect_records(&b, "0:k=- 4:other=value ");
+}
+
+STORY("a marker stays while records of its transaction do, and delete.retention.ms longer")
+{
+    struct bench b;
+    struct made made = {5, 1600000000000, 0, 0, true, "k", "aborted", 1};
+    int64_t base, end;
+    given_compacted_log(t, &b);
+    expect_ok(appends_made(&b, made, &base));
+    expect_ok(broker_journal_marker(b.log, false, 5, 0, 1, &end));
+    made.sequence = 1;
+    made.value = "committed";
+    expect_ok(appends_made(&b, made, &base));
+    expect_ok(broker_journal_marker(b.log, true, 5, 0, 1, &end));
+    made = plain("last batch of the producer", "v", 1);
+    made.producer_id = 5;
+    made.epoch = 0;
+    made.sequence = 2;
+    expect_ok(appends_made(&b, made, &base));
+    compacts_anew(&b); /* their records were there until now */
+    expect_records(&b, "2:k=committed 4:last batch of the producer=v 5:other=value ");
+    expect_int(batch_at(&b, 1).attributes, KAFKA_RECORDS_CONTROL | KAFKA_RECORDS_TRANSACTIONAL);
+    expect_int(batch_at(&b, 3).attributes, KAFKA_RECORDS_CONTROL | KAFKA_RECORDS_TRANSACTIONAL);
+    passes(&b, DAY_MS + 1);
+    compacts_anew(&b); /* now they are gone, or of no transaction any more */
+    for (int64_t offset = 1; offset <= 3; offset += 2) {
+        struct kafka_batch batch = batch_at(&b, offset);
+        expect_int(batch.base_offset, offset);
+        expect_int(batch.attributes, KAFKA_RECORDS_CONTROL | KAFKA_RECORDS_TRANSACTIONAL |
+                                         KAFKA_RECORDS_DELETE_HORIZON);
+        expect_int(batch.base_timestamp, 1700000000001 + 2 * (int64_t)DAY_MS);
+        expect_int(batch.max_timestamp, 1700000000000);
+    }
+    expect_int(b.log->producers.aborted.count, 1);
+    passes(&b, DAY_MS - 1);
+    compacts_anew(&b);
+    expect_int(batch_at(&b, 1).base_offset, 1);
+    passes(&b, 1);
+    compacts_anew(&b);
+    expect_int(batch_at(&b, 0).base_offset, 2);
+    expect_int(batch_at(&b, 3).base_offset, 4);
+    expect_int(b.log->producers.aborted.count, 0);
+    is_killed(&b);
+    opens(&b, false);
+    expect_records(&b, "2:k=committed 4:last batch of the producer=v 8:other=value ");
+}
+
+STORY("a marker that is a producer's last word stays, so that a scan finds its epoch")
+{
+    struct bench b;
+    struct made made = {5, 1600000000000, 3, 0, true, "k", "aborted", 1};
+    char path[500];
+    int64_t base, end;
+    given_compacted_log(t, &b);
+    expect_ok(appends_made(&b, made, &base));
+    expect_ok(
+        broker_journal_marker(b.log, false, 5, 4, 1, &end)); /* ends it, and raises the epoch */
+    for (int i = 0; i < 4; i++) {
+        compacts_anew(&b);
+        passes(&b, DAY_MS + 1);
+    }
+    expect_int(batch_at(&b, 0).base_offset, 1);
+    closes(&b);
+    snprintf(path, sizeof(path), "%s/checkpoint", b.folder);
+    expect(unlink(path) == 0);
+    opens(&b, true);
+    expect_int(broker_producers_find(&b.log->producers, 5)->epoch, 4);
+}
+
+STORY("a batch that loses records is packed as it came, and so is one that gets a horizon")
+{
+    static const enum kafka_codec codecs[] = {KAFKA_CODEC_GZIP, KAFKA_CODEC_SNAPPY, KAFKA_CODEC_LZ4,
+                                              KAFKA_CODEC_ZSTD};
+    struct bench b;
+    struct mr_buf buf = {0};
+    struct kafka_builder builder;
+    struct kafka_header header = {MR_STR("h"), MR_STR("of a record")};
+    char key[20], value[300];
+    memset(value, 'v', sizeof(value));
+    given_compacted_log(t, &b);
+    for (size_t i = 0; i < mr_count_of(codecs); i++) {
+        int64_t first = b.log->end;
+        size_t before;
+        kafka_records_begin(&builder, &buf);
+        for (int j = 0; j < 1000; j++) {
+            bool tombstone = i == 3 && j == 1;
+            snprintf(key, sizeof(key), "%zu-%d", i, j);
+            kafka_records_append(&builder, 1700000000000 + j, mr_str_from(key),
+                                 tombstone ? MR_STR_NULL : mr_str_of(value, sizeof(value)), &header,
+                                 1);
+        }
+        builder.attributes |= KAFKA_RECORDS_LOG_APPEND_TIME;
+        appends_built(&b, &builder, codecs[i]);
+        before = b.log->recent_count > 0 ? b.log->bytes : 0;
+        snprintf(key, sizeof(key), "%zu-0", i);
+        appends(&b, key, "new", 1);
+        compacts_anew(&b);
+        struct kafka_batch batch = batch_at(&b, first);
+        expect_int(batch.base_offset, first);
+        expect_int(batch.last_offset_delta, 999);
+        expect_int(batch.count, 999);
+        expect_int(batch.attributes, (int)codecs[i] | KAFKA_RECORDS_LOG_APPEND_TIME |
+                                         (i == 3 ? KAFKA_RECORDS_DELETE_HORIZON : 0));
+        expect_int(batch.max_timestamp, 1700000000999);
+        expect(batch.length < 40000); /* of 300,000 */
+        expect(before == 0 || (size_t)batch.length < before);
+    }
+}
+
+STORY("where a compacted batch lost the record of a time, the next record behind is found")
+{
+    struct bench b;
+    struct made made = {5, 1700000000000, 0, 0, false, "k", "v", 1};
+    struct mr_buf buf = {0};
+    struct kafka_builder builder;
+    int64_t base;
+    given_compacted_log(t, &b);
+    kafka_records_begin(&builder, &buf);
+    kafka_records_append(&builder, 1700000000000, MR_STR("a"), MR_STR("v"), NULL, 0);
+    kafka_records_append(&builder, 1700000005000, MR_STR("k"), MR_STR("v"), NULL, 0);
+    appends_built(&b, &builder, KAFKA_CODEC_NONE);
+    made.time_ms = 1700000005000;
+    expect_ok(appends_made(&b, made, &base)); /* stays empty, as the last of its producer */
+    made = plain("k", "w", 1);
+    made.time_ms = 1700000006000;
+    expect_ok(appends_made(&b, made, &base));
+    syncs(&b);
+    compacts(&b);
+    expect_records(&b, "0:a=v 3:k=w ");
+    expect_int(finds_time(&b, 1700000000000), 0);
+    expect_int(finds_time(&b, 1700000004000), 3);
+}

@@ -181,6 +181,37 @@ bool kafka_records_read(struct kafka_records *records, struct kafka_record *reco
     return true;
 }
 
+/* The difference of two times of a stranger may be anything, too. */
+static int64_t difference(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a - (uint64_t)b);
+}
+
+void kafka_records_rebase(struct kafka_records *records, int64_t base_timestamp, struct mr_buf *out)
+{
+    struct kafka_record record;
+    struct mr_buf body = {0};
+    const uint8_t *from = records->in.at;
+
+    for (; kafka_records_read(records, &record); from = records->in.at) {
+        struct mr_in in = mr_in_of(from, (size_t)(records->in.at - from));
+        mr_in_varint(&in); /* its length */
+        mr_buf_clear(&body);
+        mr_buf_u8(&body, mr_in_u8(&in));
+        mr_in_varint(&in);
+        mr_buf_varint(&body, difference(record.timestamp, base_timestamp));
+        mr_buf_add(&body, in.at, mr_in_left(&in));
+        mr_buf_varint(out, (int64_t)body.length);
+        mr_buf_add(out, body.data, body.length);
+    }
+    mr_buf_fini(&body);
+}
+
+mr_err kafka_records_pack(int codec, mr_str plain, struct mr_buf *out)
+{
+    return kafka_compress((enum kafka_codec)codec, plain, out);
+}
+
 bool kafka_records_header(mr_str *headers, mr_str *key, mr_str *value)
 {
     if (headers->length == 0)

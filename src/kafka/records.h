@@ -104,6 +104,12 @@ mr_err kafka_records_open(const struct kafka_batch *batch, struct mr_arena *aren
                           struct kafka_records *records);
 /* The next record; false at the end and at an error (then records->in.err is not MR_OK). */
 bool kafka_records_read(struct kafka_records *records, struct kafka_record *record);
+/* Appends the records that are left as they lie, but for their times, which count from another base: a
+ * compacted batch has the delete horizon there. Ends as kafka_records_read() does. */
+void kafka_records_rebase(struct kafka_records *records, int64_t base_timestamp,
+                          struct mr_buf *out);
+/* Appends records, as they lie, packed as a batch of this codec holds them. Errors: MR_IO, the buffer's. */
+mr_err kafka_records_pack(int codec, mr_str plain, struct mr_buf *out);
 /* The next header off the front of record.headers; false at the end. */
 bool kafka_records_header(mr_str *headers, mr_str *key, mr_str *value);
 /* The value of the first header of this name; data NULL: absent. */

@@ -228,3 +228,41 @@ STORY("known bytes: one record with key, value and header")
     expect_int(buf.length, known->length);
     expect(memcmp(buf.data, known->data, buf.length) == 0);
 }
+
+STORY("records counted from another base keep their times, and all else")
+{
+    static const int64_t bases[] = {INT64_MAX, 1700086400000, 0, INT64_MIN};
+    struct mr_buf buf = {0}, moved = {0};
+    struct mr_arena arena = {0};
+    struct kafka_builder builder;
+    struct kafka_header header = {MR_STR("h"), MR_STR("hi")};
+    struct kafka_batch batch;
+    struct kafka_records records;
+    struct kafka_record record;
+    kafka_records_begin(&builder, &buf);
+    kafka_records_append(&builder, 1700000000000, MR_STR("k"), MR_STR_NULL, &header, 1);
+    kafka_records_append(&builder, 1600000000000, MR_STR("l"), MR_STR("hello"), NULL, 0);
+    expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_ZSTD, 7, -1, -1, -1, false));
+    expect_ok(kafka_records_batch(mr_buf_as_str(&buf), &batch));
+    for (size_t i = 0; i < mr_count_of(bases); i++) {
+        mr_buf_clear(&moved);
+        expect_ok(kafka_records_open(&batch, &arena, &records));
+        kafka_records_rebase(&records, bases[i], &moved);
+        expect_ok(records.in.err);
+        records = (struct kafka_records){
+            .batch = batch, .in = mr_in_of(moved.data, moved.length), .left = batch.count};
+        records.batch.base_timestamp = bases[i];
+        expect(kafka_records_read(&records, &record));
+        expect_int(record.timestamp, 1700000000000);
+        expect_int(record.offset, 7);
+        expect(record.value.data == NULL);
+        expect_str(kafka_records_header_find(&record, MR_STR("h")), MR_STR("hi"));
+        expect(kafka_records_read(&records, &record));
+        expect_int(record.timestamp, 1600000000000);
+        expect_int(record.offset, 8);
+        expect_str(record.value, MR_STR("hello"));
+        expect_int(mr_in_left(&records.in), 0);
+    }
+    mr_buf_fini(&moved);
+    mr_arena_fini(&arena);
+}
