@@ -731,13 +731,13 @@ static void slice_done(struct mr_job *job)
 /* Closed, known to the checkpoint, below every open transaction, old enough. */
 static size_t cleanable(const struct broker_log *log, int64_t now_ms)
 {
-    int64_t stable = broker_log_stable(log);
+    int64_t stable = broker_log_stable(log), lag_ms = log->config->min_compaction_lag_ms;
     size_t count = 0;
 
     for (; count + 1 < log->segments.count; count++) {
         const struct broker_segment_facts *facts = &log->segments.items[count]->facts;
         if (facts->end > stable || facts->base >= log->checkpointed ||
-            now_ms - facts->time_max < log->config->min_compaction_lag_ms)
+            (lag_ms > 0 && now_ms - facts->time_max < lag_ms))
             break;
     }
     return count;
@@ -787,6 +787,7 @@ bool broker_compact_begin(struct broker_log *log)
     return true;
 }
 
+/* No record is older than its file, unless its stamp says so. */
 static bool is_due(const struct broker_log *log, int64_t now_ms)
 {
     size_t count = cleanable(log, now_ms);
@@ -798,7 +799,9 @@ static bool is_due(const struct broker_log *log, int64_t now_ms)
         if (facts->end <= log->compacted)
             continue;
         dirty += facts->bytes;
-        if (facts->time_max < oldest_ms)
+        if (facts->made_ms < oldest_ms)
+            oldest_ms = facts->made_ms;
+        if (facts->time_max >= 0 && facts->time_max < oldest_ms)
             oldest_ms = facts->time_max;
     }
     return dirty > 0 && ((double)dirty >= log->config->min_cleanable_ratio * (double)all ||

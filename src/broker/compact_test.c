@@ -647,3 +647,90 @@ STORY("where a compacted batch lost the record of a time, the next record behind
     expect_int(finds_time(&b, 1700000000000), 0);
     expect_int(finds_time(&b, 1700000004000), 3);
 }
+
+/* ---- when compaction begins ---- */
+
+/* Rounds as the timer runs them, one a second. */
+static void rounds(struct bench *b, int seconds)
+{
+    for (int i = 0; i < seconds; i++) {
+        passes(b, 1000);
+        broker_storage_round(&b->storage);
+        settles(b);
+    }
+}
+
+STORY("max.compaction.lag.ms: a record waits no longer for compaction, whatever the ratio says")
+{
+    struct bench b;
+    given_compacted_log(t, &b);
+    expect_ok(broker_config_set(&b.config, MR_STR("max.compaction.lag.ms"), MR_STR("5000")));
+    expect_ok(broker_config_set(&b.config, MR_STR("min.cleanable.dirty.ratio"), MR_STR("1.0")));
+    rounds(&b, 100); /* nothing is there to be closed */
+    for (int i = 0; i < 200; i++)
+        appends(&b, i < 199 ? "k" : "l", "v", 1);
+    syncs(&b);
+    rounds(&b, 4);
+    expect_int(b.log->segments.count, 1);
+    rounds(&b, 3);
+    expect_records(&b, "198:k=v 199:l=v ");
+    appends(&b, "l", "w", 1);
+    syncs(&b);
+    rounds(&b, 4);
+    expect_records(&b, "198:k=v 199:l=v 200:l=w ");
+    rounds(&b, 3); /* a two hundredth of the log is new */
+    expect_records(&b, "198:k=v 200:l=w ");
+}
+
+STORY("a record with a stamp ahead of the clock holds no compaction up")
+{
+    struct bench b;
+    struct made made = plain("k", "v", 2);
+    int64_t base;
+    given_compacted_log(t, &b);
+    made.time_ms += 3600 * 1000;
+    expect_ok(appends_made(&b, made, &base));
+    syncs(&b);
+    compacts(&b);
+    expect_records(&b, "1:k=v ");
+    expect_ok(broker_config_set(&b.config, MR_STR("min.compaction.lag.ms"), MR_STR("1000")));
+    expect_ok(appends_made(&b, made, &base)); /* here its stamp counts */
+    syncs(&b);
+    broker_upkeep_roll(b.log);
+    checkpoints(&b);
+    expect(!broker_compact_begin(b.log));
+}
+
+STORY("a segment's age counts from its first record, and its end comes within a second")
+{
+    struct bench b;
+    given_log(t, &b);
+    expect_ok(broker_config_set(&b.config, MR_STR("segment.ms"), MR_STR("10000")));
+    rounds(&b, 60);
+    appends(&b, "k", "v", 1);
+    syncs(&b);
+    rounds(&b, 9);
+    expect_int(b.log->segments.count, 1);
+    rounds(&b, 1);
+    expect_int(b.log->segments.count, 2);
+}
+
+STORY("segment.jitter.ms: segments that began together end apart, none later than segment.ms")
+{
+    struct bench b;
+    int seen[10] = {0}, times = 0;
+    given_log(t, &b);
+    expect_ok(broker_config_set(&b.config, MR_STR("segment.ms"), MR_STR("10000")));
+    expect_ok(broker_config_set(&b.config, MR_STR("segment.jitter.ms"), MR_STR("9000")));
+    for (int i = 0; i < 30; i++) {
+        size_t before = b.log->segments.count;
+        int seconds = 0;
+        appends(&b, "k", "v", 1);
+        syncs(&b);
+        for (; b.log->segments.count == before && seconds < 11; seconds++)
+            rounds(&b, 1);
+        expect(seconds >= 1 && seconds <= 10);
+        times += seen[seconds - 1]++ == 0;
+    }
+    expect(times > 3);
+}

@@ -64,6 +64,7 @@ void broker_config_derive(struct broker_config *config)
     config->retention_ms = config_number(config, BROKER_CONFIG_retention_ms);
     config->retention_bytes = config_number(config, BROKER_CONFIG_retention_bytes);
     config->segment_ms = config_number(config, BROKER_CONFIG_segment_ms);
+    config->segment_jitter_ms = config_number(config, BROKER_CONFIG_segment_jitter_ms);
     config->segment_bytes = config_number(config, BROKER_CONFIG_segment_bytes);
     config->index_interval_bytes = config_number(config, BROKER_CONFIG_index_interval_bytes);
     config->max_message_bytes = config_number(config, BROKER_CONFIG_max_message_bytes);

@@ -38,7 +38,7 @@ extern const struct broker_config_row broker_config_rows[BROKER_CONFIG_COUNT];
 struct broker_config {
     char *texts[BROKER_CONFIG_COUNT];     /* as set; NULL: the default holds */
     const struct broker_config *defaults; /* the broker's; NULL: those of configs.def */
-    int64_t retention_ms, retention_bytes, segment_ms, segment_bytes;
+    int64_t retention_ms, retention_bytes, segment_ms, segment_jitter_ms, segment_bytes;
     int64_t index_interval_bytes, max_message_bytes;
     int64_t timestamp_before_ms, timestamp_after_ms;
     int64_t delete_retention_ms, min_compaction_lag_ms, max_compaction_lag_ms;

@@ -293,8 +293,7 @@ static bool needs_roll(const struct broker_log *log, const struct broker_batch *
     if (active->facts.bytes == 0)
         return false;
     return (int64_t)active->facts.bytes + batch->bytes > log->config->segment_bytes ||
-           batch->last - active->facts.base >= INT32_MAX ||
-           now_ms - active->facts.made_ms >= log->config->segment_ms;
+           batch->last - active->facts.base >= INT32_MAX || broker_upkeep_is_aged(log, now_ms);
 }
 
 static void epoch_note(struct broker_log *log, int64_t start)
@@ -323,6 +322,8 @@ mr_err broker_log_append(struct broker_log *log, struct mr_bytes *owner, uint8_t
     broker_batch_place(data, batch->base, log->epoch);
     epoch_note(log, batch->base);
     active = broker_log_active(log);
+    if (active->facts.bytes == 0)
+        active->facts.made_ms = now_ms; /* as its file is */
     *recent_push(log) = (struct broker_recent){mr_bytes_ref(owner), data,        active,
                                                batch->base,         batch->last, batch->bytes,
                                                active->facts.bytes};

@@ -220,8 +220,10 @@ bool broker_log_epoch_end(const struct broker_log *log, int32_t epoch, int32_t *
 void broker_upkeep_roll(struct broker_log *log); /* closes the newest segment, if not empty */
 /* Raises the start; segments wholly before it go. */
 void broker_upkeep_cut(struct broker_log *log, int64_t start);
-void broker_upkeep_retain(struct broker_log *log,
-                          int64_t now_ms);         /* by age and size; rolls by age */
+/* Whether the newest segment is to be closed for its age; that counts from its first record. */
+bool broker_upkeep_is_aged(const struct broker_log *log, int64_t now_ms);
+void broker_upkeep_age(struct broker_log *log, int64_t now_ms);    /* closes it then */
+void broker_upkeep_retain(struct broker_log *log, int64_t now_ms); /* drops by age and size */
 void broker_upkeep_settle(struct broker_log *log); /* drops what a checkpoint has let go */
 /* Takes segments[at] out and drops its files; jobs that read it keep it until they end. */
 void broker_upkeep_drop(struct broker_log *log, size_t at);

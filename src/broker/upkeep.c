@@ -128,6 +128,35 @@ void broker_upkeep_cut(struct broker_log *log, int64_t start)
     broker_log_changed(log);
 }
 
+/* How much earlier than at its age a segment is closed: another part of the jitter for each, and the same after a start. */
+static int64_t jitter_ms(const struct broker_log *log, int64_t base, int64_t most_ms)
+{
+    uint32_t hash = mr_crc32c(0, log->name, strlen(log->name));
+
+    hash = mr_crc32c(hash, &base, sizeof(base));
+    return most_ms <= 0 ? 0 : (int64_t)(hash % (uint64_t)most_ms);
+}
+
+bool broker_upkeep_is_aged(const struct broker_log *log, int64_t now_ms)
+{
+    const struct broker_segment_facts *active = &broker_log_active(log)->facts;
+    const struct broker_config *config = log->config;
+    int64_t age_ms = config->segment_ms, most_ms = config->segment_jitter_ms;
+
+    if (active->bytes == 0)
+        return false;
+    if (config->compacts && config->max_compaction_lag_ms < age_ms)
+        age_ms = config->max_compaction_lag_ms; /* only what is closed can be compacted */
+    most_ms = most_ms < age_ms ? most_ms : age_ms;
+    return now_ms - active->made_ms >= age_ms - jitter_ms(log, active->base, most_ms);
+}
+
+void broker_upkeep_age(struct broker_log *log, int64_t now_ms)
+{
+    if (!log->gone && log->failed == MR_OK && broker_upkeep_is_aged(log, now_ms))
+        broker_upkeep_roll(log);
+}
+
 /* The age of a segment is that of its newest record, or of its file when records have no time. */
 static int64_t segment_time(const struct broker_segment *segment)
 {
@@ -149,8 +178,7 @@ void broker_upkeep_retain(struct broker_log *log, int64_t now_ms)
 
     if (log->gone || log->failed != MR_OK)
         return;
-    if (active->facts.bytes > 0 && (now_ms - active->facts.made_ms >= log->config->segment_ms ||
-                                    (log->config->deletes && is_expired(log, active, now_ms))))
+    if (active->facts.bytes > 0 && log->config->deletes && is_expired(log, active, now_ms))
         broker_upkeep_roll(log);
     drop_before_start(log);
     if (!log->config->deletes || log->compacting)
