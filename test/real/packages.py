@@ -23,7 +23,7 @@ CACHE = pathlib.Path(os.environ.get("MILLRACE_REAL_CACHE") or
 PROGRESS_SECONDS = 5
 DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin"
 
-KAFKA, KAFKA_4 = "3.9.1", "4.1.1"    # 3.9: the last line that runs with ZooKeeper, whose jars come with it
+KAFKA, KAFKA_4, KAFKA_42 = "3.9.1", "4.1.1", "4.2.0"    # 3.9: the last line that runs with ZooKeeper, whose jars come with it
 CASSANDRA = "5.0.6"
 APICURIO = "3.0.9"
 SPARK, SCALA, CONNECTOR = "3.5.7", "2.12", "3.5.1"     # the connector to Cassandra ends at Spark 3.5, Scala 2.12
@@ -150,6 +150,8 @@ PACKAGES = {package.name: package for package in [
     Jars("kafka", KAFKA, f"org.apache.kafka:kafka_2.13:{KAFKA}", f"org.apache.kafka:kafka-tools:{KAFKA}",
          "org.slf4j:slf4j-reload4j:1.7.36"),
     Jars("kafka-4", KAFKA_4, f"org.apache.kafka:kafka_2.13:{KAFKA_4}", f"org.apache.kafka:kafka-tools:{KAFKA_4}",
+         "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3", "org.apache.logging.log4j:log4j-core:2.24.3"),
+    Jars("kafka-4.2", KAFKA_42, f"org.apache.kafka:kafka_2.13:{KAFKA_42}", f"org.apache.kafka:kafka-tools:{KAFKA_42}",
          "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3", "org.apache.logging.log4j:log4j-core:2.24.3"),
     Jars("cassandra", CASSANDRA, f"org.apache.cassandra:cassandra-all:{CASSANDRA}"),
     Archive("registry", APICURIO, f"io.apicurio:apicurio-registry-app:{APICURIO}:tar.gz:all"),

@@ -26,6 +26,7 @@ SYSTEMS = {
     "kafka-zookeeper": (functools.partial(servers.Kafka, mode="zookeeper"), ["kafka"]),
     "kafka-three": (functools.partial(servers.Kafka, brokers=3, heap="256m"), ["kafka"]),
     "kafka-4": (functools.partial(servers.Kafka, version="4"), ["kafka-4"]),
+    "kafka-4.2": (functools.partial(servers.Kafka, version="4.2"), ["kafka-4.2"]),
     "registry": (servers.Registry, ["registry"]),
     "cassandra": (servers.Cassandra, ["cassandra"]),
     "cassandra-three": (functools.partial(servers.Cassandra, nodes=3, heap="384m"), ["cassandra"]),

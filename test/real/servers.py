@@ -186,21 +186,22 @@ CLUSTER_ID = "bWlsbHJhY2UtcmVhbC0wMA"
 
 
 class Kafka(System):
-    """`mode` is "kraft" or "zookeeper"; `version` None (the last 3.x) or "4". Brokers listen on 9092, 9093, ... + offset
-    without TLS and credentials; `listeners` adds others: {"SASL": (port, "SASL_PLAINTEXT")}. `settings` go into every
-    server.properties. With three brokers topics have replication 3 and min.insync.replicas 2 unless they say otherwise."""
+    """`mode` is "kraft" or "zookeeper"; `version` None (the last 3.x), "4" or "4.2", which have share groups. Brokers listen on
+    9092, 9093, ... + offset without TLS and credentials; `listeners` adds others: {"SASL": (port, "SASL_PLAINTEXT")}.
+    `settings` go into every server.properties. With three brokers topics have replication 3 and min.insync.replicas 2 unless they say otherwise."""
 
     def __init__(self, offset, folder, mode="kraft", brokers=1, version=None, heap="384m", settings=None, listeners=None):
         super().__init__(folder)
         self.offset, self.mode, self.heap = offset, mode, heap
-        self.jars = packages.install("kafka-4" if version == "4" else "kafka")
+        self.jars = packages.install("kafka" if version is None else f"kafka-{version}")
+        self.version = version
         self.zookeeper, self.brokers = None, []
         self.settings, self.listeners = dict(settings or {}), dict(listeners or {})
         self.folder.mkdir(parents=True, exist_ok=True)
         self.logging = self.folder / "logging.properties"
-        self.logging.write_text(LOG4J_2 if version == "4" else LOG4J_1)
-        self.log_option = f"-Dlog4j2.configurationFile={self.logging}" if version == "4" else \
-            f"-Dlog4j.configuration=file:{self.logging}"
+        self.logging.write_text(LOG4J_1 if version is None else LOG4J_2)
+        self.log_option = f"-Dlog4j.configuration=file:{self.logging}" if version is None else \
+            f"-Dlog4j2.configurationFile={self.logging}"
         if mode == "zookeeper":
             self.zookeeper = self.zookeeper_add()
         for number in range(1, brokers + 1):
@@ -246,6 +247,10 @@ class Kafka(System):
                 "transaction.state.log.num.partitions": 8, "group.initial.rebalance.delay.ms": 0,
                 "log.segment.bytes": 256 << 20, "advertised.listeners": named, "listeners": named,
                 "controlled.shutdown.enable": "true", "unclean.leader.election.enable": "false"}
+        if self.version is not None:
+            made |= {"share.coordinator.state.topic.replication.factor": replicas,
+                     "share.coordinator.state.topic.min.isr": max(1, replicas - 1),
+                     "share.coordinator.state.topic.num.partitions": 8}
         protocols = {name: protocol for name, (_, protocol) in listeners.items()}
         if self.mode == "zookeeper":
             made |= {"broker.id": number, "zookeeper.connect": f"{HOST}:{self.zookeeper_port()}",
@@ -265,7 +270,8 @@ class Kafka(System):
         path = folder / "server.properties"
         path.write_text("".join(f"{key}={value}\n" for key, value in self.properties(number, count, folder).items()))
         if self.mode == "kraft" and not (folder / "data/meta.properties").exists():
-            made = subprocess.run(self.java("128m", "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", path),
+            features = [] if self.version is None else ["--feature", "share.version=1"]
+            made = subprocess.run(self.java("128m", "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", path, *features),
                                   capture_output=True, text=True)
             if made.returncode != 0:
                 raise RuntimeError(f"kafka-storage format: {made.stdout}{made.stderr}")
