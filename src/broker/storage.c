@@ -370,11 +370,8 @@ void broker_storage_round(struct broker_storage *storage)
     for (size_t i = 0; i < storage->logs.count; i++) {
         struct broker_log *log = storage->logs.items[i];
         broker_log_retry(log);
-<<<<<<< HEAD
         broker_log_flush_plan(log); /* the setting may be younger than the records */
-=======
         broker_upkeep_age(log, now_ms);
->>>>>>> a0b7204 (broker: max.compaction.lag.ms is obeyed, and segments are closed by age within a second)
         if (!retain)
             continue;
         broker_upkeep_retain(log, now_ms);
