@@ -106,8 +106,7 @@ void *mr_map_put(struct mr_map *map, mr_str key, void *value)
 
 void *mr_map_remove(struct mr_map *map, mr_str key)
 {
-    struct mr_map_entry *entry = map->count == 0 ? NULL
-                                                 : find(map, key, hash_of(key));
+    struct mr_map_entry *entry = map->count == 0 ? NULL : find(map, key, hash_of(key));
     if (entry == NULL)
         return NULL;
     void *old = entry->value;

@@ -70,6 +70,8 @@ static bool *repeated(struct broker_request *request, const mr_str *names, int32
 
 /* ---- CreateTopics ---- */
 
+enum { TOPIC_COSTS_PARTITIONS = 10 };
+
 static int16_t create_refuse(struct broker_request *request,
                              struct kafka_create_topics_response_topic *answer, int16_t code,
                              const char *why)
@@ -173,15 +175,17 @@ static void create_tell(struct broker_request *request, const struct broker_conf
     }
 }
 
-/* `*total`: partitions that the request has asked for so far. */
+/* `*total`: partitions that the request has asked for so far; what a topic costs besides counts as some, too. */
 static int16_t check_total(struct broker_request *request,
                            struct kafka_create_topics_response_topic *answer, int32_t partitions,
                            int64_t *total)
 {
-    if (*total + partitions > MR_LIMIT_BROKER_PARTITIONS)
+    int64_t cost = partitions < TOPIC_COSTS_PARTITIONS ? TOPIC_COSTS_PARTITIONS : partitions;
+
+    if (*total + cost > MR_LIMIT_BROKER_PARTITIONS)
         return create_refuse(request, answer, KAFKA_ERROR_POLICY_VIOLATION,
                              "Excessively large number of partitions per request.");
-    *total += partitions;
+    *total += cost;
     return KAFKA_ERROR_NONE;
 }
 

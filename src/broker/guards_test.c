@@ -56,7 +56,8 @@ STORY("a request to make very many topics is checked in one pass")
     expect_int(response.topics.items[NAMES - 1].error_code, KAFKA_ERROR_INVALID_REQUEST);
     expect_int(response.topics.items[9].error_code, KAFKA_ERROR_INVALID_PARTITIONS);
     /* so many partitions are made by one request, and no more */
-    expect_int(response.topics.items[1000].error_code, 0);
+    expect_int(response.topics.items[9000].error_code, 0);
+    expect_int(response.topics.items[11000].error_code, KAFKA_ERROR_POLICY_VIOLATION);
     expect_int(response.topics.items[NAMES - 2].error_code, KAFKA_ERROR_POLICY_VIOLATION);
     stops(&b);
 }

@@ -10,14 +10,15 @@ enum { NONE = -1 };
 struct question {
     int16_t api;
     int32_t list, row_bytes, name, id, type;
-    int32_t part; /* the count of an inner list: only rows that ask for all (it is 0 or less) are the same */
+    int32_t
+        part; /* the count of an inner list: only rows that ask for all (it is 0 or less) are the same */
 };
 struct rows_view { /* a list of any message */
     void *items;
     int32_t count;
 };
 
-#define LIST(api, list)                                       \
+#define LIST(api, list)                                            \
     KAFKA_API_##api, offsetof(struct kafka_##api##_request, list), \
         sizeof(*((struct kafka_##api##_request *)NULL)->list.items)
 #define AT(row, field) (int32_t) offsetof(struct kafka_##row, field)
