@@ -87,6 +87,7 @@ struct net_conn {
     struct net_budget_frame counted; /* the frame at `parse`, when it is one of them */
     int64_t active_us;               /* bytes have come or gone */
     bool busy;                       /* owes its peer an answer */
+    bool spoke;                      /* a whole frame has come */
     /* sending */
     MR_ARRAY(struct out_item) items;
     size_t items_at; /* the first that is not sent */
@@ -525,6 +526,7 @@ static void parse(struct net_conn *conn)
             return;
         net_budget_leave(&conn->counted);
         conn->frame_bytes = 0;
+        conn->spoke = true;
         conn->parse += total;
         err = conn->handler->message(conn, conn->in, mr_str_of(seen.data, total));
         if (err != MR_OK)
@@ -926,6 +928,11 @@ void net_conn_give_up(struct net_conn *conn, const char *why)
 bool net_conn_is_read(const struct net_conn *conn)
 {
     return may_read(conn);
+}
+
+bool net_conn_spoke(const struct net_conn *conn)
+{
+    return conn->spoke;
 }
 
 bool net_conn_is_busy(const struct net_conn *conn)

@@ -22,6 +22,7 @@ size_t net_conn_source(const struct net_conn *conn, char key[16]);
 /* Since bytes have come or gone. Busy: something is owed to the peer, or the connection is not open. */
 int64_t net_conn_quiet_us(const struct net_conn *conn);
 bool net_conn_is_busy(const struct net_conn *conn);
+bool net_conn_spoke(const struct net_conn *conn); /* one whole frame at least */
 void net_conn_give_up(struct net_conn *conn, const char *why);
 /* What the budget says: it may go on reading; its frame takes too long. */
 void net_conn_let_in(struct net_conn *conn);

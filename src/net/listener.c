@@ -186,7 +186,13 @@ static mr_str source_with_most(const struct net_listener *listener, size_t *most
     return source;
 }
 
-/* The connection of this address that has been quiet for longest; of busy ones only when there are no others. */
+/* Who gives its place first: who never said anything, then who is quiet, then who waits for us. */
+static int rank(const struct net_conn *conn)
+{
+    return net_conn_is_busy(conn) ? 2 : net_conn_spoke(conn) ? 1 : 0;
+}
+
+/* The connection of this address that gives its place: of the same rank the one that has been quiet for longest. */
 static struct net_conn *quietest(const struct net_listener *listener, mr_str source)
 {
     struct net_conn *found = NULL;
@@ -195,10 +201,8 @@ static struct net_conn *quietest(const struct net_listener *listener, mr_str sou
     for (struct net_conn *conn = listener->first; conn != NULL; conn = net_conn_links(conn)->next) {
         if (!mr_str_equal(mr_str_of(key, net_conn_source(conn, key)), source))
             continue;
-        bool better = found == NULL || net_conn_quiet_us(conn) > net_conn_quiet_us(found);
-        if (found != NULL && net_conn_is_busy(conn) != net_conn_is_busy(found))
-            better = net_conn_is_busy(found);
-        if (better)
+        if (found == NULL || rank(conn) < rank(found) ||
+            (rank(conn) == rank(found) && net_conn_quiet_us(conn) > net_conn_quiet_us(found)))
             found = conn;
     }
     return found;

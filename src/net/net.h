@@ -52,7 +52,7 @@ void net_listener_close(struct net_listener *listener);
 uint16_t net_listener_port(const struct net_listener *listener);
 /* While off, the kernel queues connections (up to 1024). On at first. */
 void net_listener_accepting(struct net_listener *listener, bool accepting);
-/* With so many, the address that has most of them gives up the one that has been quiet for longest: when that is 10 s,
+/* With so many, the address that has most of them gives up one that never said anything, or else has been quiet for longest: when that is 10 s,
  * or when the newcomer's address has not half as many. Else the newcomer is closed at once. 4096 at first. */
 void net_listener_conns_max(struct net_listener *listener, size_t conns_max);
 /* More of one peer's address are accepted and closed at once; 0, as at first: no such limit. */
