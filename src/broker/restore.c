@@ -30,16 +30,21 @@ static mr_err file_read(const char *from, const struct broker_manifest_file *fil
                         struct broker_copy *copy)
 {
     char path[BROKER_PATH_BYTES * 2];
+    struct stat status;
     uint32_t checksum = 0;
     mr_err err;
 
     snprintf(path, sizeof(path), "%s/files/%lld", from, (long long)file->number);
     copy->path = path;
-    copy->in = open(path, O_RDONLY | O_CLOEXEC);
+    copy->in = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (copy->in < 0)
         return mr_fail(mr_err_from_errno(errno), "%s (%.*s): %s", path, MR_STR_ARG(file->path),
                        strerror(errno));
-    err = broker_copy_run(copy, 0, file->bytes, &checksum);
+    if (fstat(copy->in, &status) != 0 || !S_ISREG(status.st_mode))
+        err = mr_fail(MR_CORRUPT, "%s (%.*s): expected an ordinary file", path,
+                      MR_STR_ARG(file->path));
+    else
+        err = broker_copy_run(copy, 0, file->bytes, &checksum);
     if (err == MR_OK && checksum != file->checksum)
         err = mr_fail(MR_CORRUPT,
                       "%s (%.*s): expected the checksum %08x over %lld bytes, found %08x", path,

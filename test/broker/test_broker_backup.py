@@ -1,5 +1,6 @@
 """`millrace backup` and `restore`: one moment of a log that goes on meanwhile, put back and compared with what its
 clients had been told before that moment."""
+import os
 import random
 import re
 import shutil
@@ -467,6 +468,23 @@ def test_a_backup_on_a_full_disk_leaves_the_one_before(broker, tmp_path, small_d
         assert len(records(log, name)) == 10000
     finally:
         log.end()
+
+
+def test_a_stranger_s_backup_is_read_from_ordinary_files_alone(broker, tmp_path):
+    name, folder = broker.topic(), tmp_path / "backup"
+    broker.produces(name, ["x"] * 10)
+    backs_up(broker, folder)
+    file = max((folder / "files").iterdir(), key=lambda path: path.stat().st_size)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(file, elsewhere)
+    for put in (lambda: file.symlink_to(elsewhere), lambda: os.mkfifo(file)):   # a FIFO would be waited for, for ever
+        put()
+        assert f"/files/{file.name}" in millrace("verify", "backup", folder, status=1)
+        assert f"/files/{file.name}" in millrace("restore", "broker", folder, "--data", tmp_path / "new", status=1)
+        assert not (tmp_path / "new" / "broker").exists()
+        file.unlink()
+    shutil.move(elsewhere, file)
+    restored(tmp_path, folder).end()
 
 
 def test_a_backup_that_has_stopped_keeps_no_room_that_the_log_needs(tmp_path, small_disk):
