@@ -10,6 +10,7 @@
 
 enum {
     FIRST_BYTES_MIN = 4096,
+    WINDOW_BYTES = 65536,
     GUESS_RATIO = 4,       /* first guess: so many times the packed bytes */
     SNAPPY_RATIO_MAX = 64, /* no snappy block unpacks to more than this many times its bytes */
     SNAPPY_BLOCK_BYTES = 32768,
@@ -18,19 +19,53 @@ enum {
 
 /* ---- where unpacked bytes go ---- */
 
+/* All of it in an arena; or, with `take`, piece by piece through a window that is used again. */
 struct sink {
     struct mr_arena *arena;
     uint8_t *data;
     size_t length, capacity;
+    kafka_compress_take *take;
+    void *context;
+    size_t taken, bytes_max;
 };
+
+static mr_err too_much(size_t bytes_max)
+{
+    return mr_fail(MR_LIMIT, "record batch: more than %zu bytes unpacked", bytes_max);
+}
+
+static mr_err sink_flush(struct sink *sink)
+{
+    mr_str piece = mr_str_of(sink->data, sink->length);
+
+    sink->taken += sink->length;
+    sink->length = 0;
+    if (sink->taken > sink->bytes_max)
+        return too_much(sink->bytes_max);
+    return sink->take(sink->context, piece);
+}
+
+static mr_err window_room(struct sink *sink, size_t bytes)
+{
+    mr_err err = sink_flush(sink);
+    if (err != MR_OK || bytes <= sink->capacity)
+        return err;
+    if (bytes > sink->bytes_max - sink->taken) /* a block of snappy is unpacked as a whole */
+        return too_much(sink->bytes_max);
+    mr_free(sink->data);
+    sink->data = mr_alloc(bytes);
+    sink->capacity = bytes;
+    return MR_OK;
+}
 
 static mr_err sink_room(struct sink *sink, size_t bytes)
 {
     if (sink->length + bytes <= sink->capacity)
         return MR_OK;
+    if (sink->take != NULL)
+        return window_room(sink, bytes);
     if (bytes > MR_LIMIT_RECORDS_BYTES || sink->length + bytes > MR_LIMIT_RECORDS_BYTES)
-        return mr_fail(MR_LIMIT, "record batch: more than %d bytes unpacked",
-                       MR_LIMIT_RECORDS_BYTES);
+        return too_much(MR_LIMIT_RECORDS_BYTES);
     size_t capacity = sink->capacity * 2;
     if (capacity < sink->length + bytes)
         capacity = sink->length + bytes;
@@ -259,6 +294,22 @@ mr_err kafka_compress(enum kafka_codec codec, mr_str plain, struct mr_buf *out)
     return mr_fail(MR_UNSUPPORTED, "record batch: codec %d is unknown", (int)codec);
 }
 
+static mr_err undo(int codec, mr_str packed, struct sink *sink)
+{
+    switch (codec) {
+    case KAFKA_CODEC_GZIP:
+        return gzip_undo(packed, sink);
+    case KAFKA_CODEC_SNAPPY:
+        return snappy_undo(packed, sink);
+    case KAFKA_CODEC_LZ4:
+        return lz4_undo(packed, sink);
+    case KAFKA_CODEC_ZSTD:
+        return zstd_undo(packed, sink);
+    default:
+        return mr_fail(MR_UNSUPPORTED, "record batch: codec %d is unknown", codec);
+    }
+}
+
 mr_err kafka_compress_undo(int codec, mr_str packed, struct mr_arena *arena, mr_str *plain)
 {
     struct sink sink = {.arena = arena};
@@ -270,17 +321,25 @@ mr_err kafka_compress_undo(int codec, mr_str packed, struct mr_arena *arena, mr_
     size_t guess = packed.length * GUESS_RATIO;
     guess = guess < FIRST_BYTES_MIN ? FIRST_BYTES_MIN : guess;
     err = sink_room(&sink, guess > MR_LIMIT_RECORDS_BYTES ? MR_LIMIT_RECORDS_BYTES : guess);
-    if (err == MR_OK && codec == KAFKA_CODEC_GZIP)
-        err = gzip_undo(packed, &sink);
-    else if (err == MR_OK && codec == KAFKA_CODEC_SNAPPY)
-        err = snappy_undo(packed, &sink);
-    else if (err == MR_OK && codec == KAFKA_CODEC_LZ4)
-        err = lz4_undo(packed, &sink);
-    else if (err == MR_OK && codec == KAFKA_CODEC_ZSTD)
-        err = zstd_undo(packed, &sink);
-    else if (err == MR_OK)
-        err = mr_fail(MR_UNSUPPORTED, "record batch: codec %d is unknown", codec);
+    if (err == MR_OK)
+        err = undo(codec, packed, &sink);
     if (err == MR_OK)
         *plain = mr_str_of(sink.data, sink.length);
+    return err;
+}
+
+mr_err kafka_compress_undo_by_pieces(int codec, mr_str packed, size_t bytes_max,
+                                     kafka_compress_take *take, void *context)
+{
+    struct sink sink = {.take = take, .context = context, .bytes_max = bytes_max};
+    mr_err err;
+    if (codec == KAFKA_CODEC_NONE)
+        return packed.length > bytes_max ? too_much(bytes_max) : take(context, packed);
+    sink.capacity = WINDOW_BYTES;
+    sink.data = mr_alloc(sink.capacity);
+    err = undo(codec, packed, &sink);
+    if (err == MR_OK)
+        err = sink_flush(&sink);
+    mr_free(sink.data);
     return err;
 }

@@ -16,6 +16,7 @@
 
 #include "kafka/messages.h"
 #include "kafka/records.h"
+#include "kafka/walk.h"
 #include "net/net.h"
 
 struct kafka_client;
