@@ -55,12 +55,24 @@ bool broker_batch_is_whole(const uint8_t *data, const struct broker_batch *batch
     return mr_crc32c(0, data + AT_ATTRIBUTES, batch->bytes - AT_ATTRIBUTES) == batch->crc;
 }
 
+static void times_write(uint8_t *data, struct broker_batch *batch)
+{
+    broker_batch_put16(data + AT_ATTRIBUTES, batch->attributes);
+    broker_batch_put64(data + AT_TIME_MAX, (uint64_t)batch->time_max);
+    batch->crc = mr_crc32c(0, data + AT_ATTRIBUTES, batch->bytes - AT_ATTRIBUTES);
+    broker_batch_put32(data + AT_CRC, batch->crc);
+}
+
 void broker_batch_stamp(uint8_t *data, struct broker_batch *batch, int64_t now_ms)
 {
     batch->attributes |= BROKER_BATCH_LOG_APPEND_TIME;
     batch->time_max = now_ms;
-    broker_batch_put16(data + AT_ATTRIBUTES, batch->attributes);
-    broker_batch_put64(data + AT_TIME_MAX, (uint64_t)now_ms);
-    batch->crc = mr_crc32c(0, data + AT_ATTRIBUTES, batch->bytes - AT_ATTRIBUTES);
-    broker_batch_put32(data + AT_CRC, batch->crc);
+    times_write(data, batch);
+}
+
+void broker_batch_retime(uint8_t *data, struct broker_batch *batch, int64_t time_max)
+{
+    batch->attributes &= (uint16_t)~BROKER_BATCH_LOG_APPEND_TIME;
+    batch->time_max = time_max;
+    times_write(data, batch);
 }

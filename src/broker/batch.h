@@ -73,5 +73,7 @@ static inline void broker_batch_place(uint8_t *data, int64_t base, int32_t leade
 }
 /* Turns the batch into one of log append time; the checksum is made anew. */
 void broker_batch_stamp(uint8_t *data, struct broker_batch *batch, int64_t now_ms);
+/* Turns it into one of the producer's times, of which this is the latest; the checksum is made anew. */
+void broker_batch_retime(uint8_t *data, struct broker_batch *batch, int64_t time_max);
 
 #endif

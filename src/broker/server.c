@@ -20,6 +20,7 @@ enum {
     SPARE_REQUESTS = 64,
     SPARE_ARENA_BYTES = 64 << 10,
     SHARED_FRAME_BYTES = 16 << 10, /* smaller frames share a buffer (net.h) */
+    LOOKERS = 2,                   /* each has one batch under its eyes */
     CONN_FETCHES_MAX = 4,          /* answers of up to 55 MB each */
 };
 
@@ -297,11 +298,27 @@ void broker_server_refused(const struct broker_request *request, int16_t code, m
     mr_buf_fini(&line);
 }
 
+static void wait_behind(struct broker_stall *stall, struct broker_request *request)
+{
+    request->stall = stall;
+    request->held_next = NULL;
+    *stall->last = request;
+    stall->last = &request->held_next;
+}
+
+/* Rights are looked at while it is known who asks. */
 static void request_handle(struct broker_request *request)
 {
-    broker_repeats_drop(request);
-    if (broker_rights_admit(request))
-        handlers[request->api->key](request);
+    if (request->stall == NULL) {
+        broker_repeats_drop(request);
+        if (!broker_rights_admit(request))
+            return;
+        if (request->conn != NULL && request->conn->stall != NULL) {
+            wait_behind(request->conn->stall, request);
+            return;
+        }
+    }
+    handlers[request->api->key](request);
 }
 
 static void request_run(struct broker_request *request)
@@ -320,6 +337,44 @@ static void request_run(struct broker_request *request)
         request->spent_us = mr_clock_mono_us(clock) - server->running_us;
         server->running = NULL;
     }
+}
+
+struct broker_stall *broker_server_stall(struct broker_request *request)
+{
+    struct broker_stall *stall = request->stall;
+
+    if (stall == NULL) {
+        stall = mr_new(struct broker_stall);
+        stall->server = request->server;
+        stall->conn = request->conn;
+        stall->last = &stall->first;
+        stall->conn->stall = stall;
+        stall->server->stall_count++;
+        request->stall = stall;
+    }
+    stall->waits = true;
+    return stall;
+}
+
+void broker_server_go_on(struct broker_stall *stall)
+{
+    stall->waits = false;
+    while (stall->first != NULL && !stall->waits) {
+        struct broker_request *request = stall->first;
+        stall->first = request->held_next;
+        if (stall->first == NULL)
+            stall->last = &stall->first;
+        if (request->conn == NULL && request->api->key != KAFKA_API_produce)
+            request_free(request); /* there is nobody to answer; records are taken all the same */
+        else
+            request_run(request);
+    }
+    if (stall->waits)
+        return;
+    if (stall->conn != NULL)
+        stall->conn->stall = NULL;
+    stall->server->stall_count--;
+    mr_free(stall);
 }
 
 static void hold(struct broker_request *request)
@@ -528,6 +583,8 @@ static void on_closed(struct net_conn *net, mr_err why)
         else if (request->abandon != NULL)
             request->abandon(request);
     }
+    if (conn->stall != NULL)
+        conn->stall->conn = NULL;
     mr_timer_stop(&conn->hold_timer);
     server->conn_count--;
     mr_counter_add(server->storage.connections, -1);
@@ -777,6 +834,7 @@ static mr_err advertise_parse(struct broker_server *server, mr_str text)
 
 static void server_free(struct broker_server *server)
 {
+    mr_disk_free(server->lookers);
     broker_groups_fini(&server->groups);
     broker_share_sessions_fini(&server->share_sessions);
     broker_sessions_fini(&server->sessions);
@@ -850,6 +908,7 @@ mr_err broker_server_open(struct mr_loop *loop, struct mr_disk *disk,
 
     server->loop = loop;
     server->disk = disk;
+    server->lookers = mr_disk_new(LOOKERS);
     server->held_last = &server->held;
     server->held_timer.run = held_too_long;
     raise_file_limit();
@@ -957,8 +1016,9 @@ static void close_poll(struct mr_timer *timer)
     bool busy = server->conn_count > 0 || server->topics.loading > 0 || server->topics.writing ||
                 server->topics.write_again || server->topics.deleting.count > 0 ||
                 server->security.writing || server->security.write_again || server->hashing > 0 ||
-                server->restored_clearing || broker_snapshots_busy(&server->snapshots) ||
-                server->storage.space_checking || server->storage.compactions > 0;
+                server->stall_count > 0 || server->restored_clearing ||
+                broker_snapshots_busy(&server->snapshots) || server->storage.space_checking ||
+                server->storage.compactions > 0;
     bool clean = true;
 
     for (size_t i = 0; i < server->storage.logs.count; i++) {

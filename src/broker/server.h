@@ -24,11 +24,20 @@ enum { BROKER_NODE_ID = 1 };
 
 struct broker_answers;
 struct broker_request;
+/* A request of a connection waits for a thread, and those that came behind it for their turn: what they do
+ * must not overtake it. Outlives the connection: what a producer sent before it left is still taken. */
+struct broker_stall {
+    struct broker_server *server;
+    struct broker_conn *conn; /* NULL once it is gone */
+    struct broker_request *first, **last;
+    bool waits;
+};
 struct broker_conn {
     struct broker_server *server;
     struct net_conn *net;
     struct broker_request *first, **last; /* by arrival */
     size_t request_count, request_bytes, fetch_count;
+    struct broker_stall *stall; /* NULL: none */
     bool paused, flushing;
     bool held_back, turned_away; /* by a quota; turned away: closed when that ends */
     struct mr_timer hold_timer;
@@ -40,6 +49,7 @@ struct broker_request {
     struct broker_conn *conn;    /* NULL once the connection is gone */
     struct broker_request *next; /* the connection's, or the list of free ones */
     struct broker_request *held_next;
+    struct broker_stall *stall; /* it waited in; then its rights have been looked at */
     const struct kafka_api *api;
     struct kafka_request_header header;
     struct mr_arena arena;
@@ -70,6 +80,8 @@ struct broker_server {
     struct broker_security security;
     struct broker_node node;
     struct broker_snapshots snapshots;
+    struct mr_disk *lookers; /* threads that unpack what producers send (produce.c) */
+    size_t stall_count;
     size_t hashing;                         /* passwords on disk threads */
     struct net_listener *listener, *inside; /* inside: NULL when there is none */
     uint16_t port, inside_port;
@@ -101,6 +113,10 @@ struct broker_server {
 void broker_server_answer(struct broker_request *request);
 /* Nothing is sent (acks=0). */
 void broker_server_answer_nothing(struct broker_request *request);
+/* A handler that gives its request to a thread: later ones of the connection wait until it goes on. */
+struct broker_stall *broker_server_stall(struct broker_request *request);
+/* The handler has done the rest, and its request may be gone: those behind it run. */
+void broker_server_go_on(struct broker_stall *stall);
 /* Logs and counts that (a part of) a request is refused with this code: who asked what, and why. So many
  * a while and no more: who asks in vain all the time must not fill the disk. */
 void broker_server_refused(const struct broker_request *request, int16_t code, mr_str why);

@@ -346,6 +346,89 @@ static int16_t keeps(struct broker *b, int32_t sequence)
     return hears_of_it(peer).error_code;
 }
 
+/* Asks for a batch of one record of so many bytes, packed by gzip. */
+static void asks_to_unpack(struct peer *peer, int32_t sequence, size_t bytes, int16_t acks)
+{
+    struct kafka_produce_request_partition row = {.index = 0};
+    struct kafka_produce_request_topic topic = {.name = MR_STR("money"),
+                                                .partition_data = {&row, 1}};
+    struct kafka_produce_request request = {MR_STR_NULL, acks, 1000, {&topic, 1}};
+    struct kafka_builder builder;
+    struct mr_buf buf = {0};
+    char *value = mr_alloc_zero(bytes, 1);
+
+    kafka_records_begin(&builder, &buf);
+    kafka_records_append(&builder, 1700000000000, MR_STR("k"), mr_str_of(value, bytes), NULL, 0);
+    expect_ok(kafka_records_finish(&builder, KAFKA_CODEC_GZIP, 0, 77, 0, sequence, false));
+    row.records.bytes = mr_buf_as_str(&buf);
+    asks(peer, KAFKA_API_produce, 7, &request);
+    mr_buf_fini(&buf);
+    mr_free(value);
+}
+
+STORY("what comes behind a batch that a thread unpacks waits for it, and others do not")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *first = given_peer(&b), *other = given_peer(&b);
+    has_topic(first, "money", 1);
+    asks_to_unpack(first, 0, 20 << 20, -1);
+    asks_to_keep(first, 1);
+    asks_to_unpack(first, 2, 20 << 20, -1);
+    asks_to_keep(first, 3);
+    has_topic(other, "orders", 1);
+    for (int i = 0; i < 4; i++) {
+        struct kafka_produce_response_partition got = hears_of_it(first);
+        expect_int(got.error_code, 0);
+        expect_int(got.base_offset, i);
+    }
+    stops(&b);
+}
+
+STORY("what a producer sent before it left is taken, in its order, though nobody waits for it")
+{
+    struct broker b;
+    int16_t code = KAFKA_ERROR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    given_broker(t, &b);
+    struct peer *first = given_peer(&b);
+    has_topic(first, "money", 1);
+    asks_to_unpack(first, 0, 20 << 20, 0);
+    asks_to_keep(first, 1);
+    leaves(first);
+    for (int i = 0; i < 500 && code != 0; i++)
+        code = keeps(&b, 2);
+    expect_int(code, 0);
+    stops(&b);
+}
+
+STORY("a topic that is deleted while a thread unpacks is told to be unknown")
+{
+    struct broker b;
+    mr_str name = MR_STR("money");
+    given_broker(t, &b);
+    struct peer *first = given_peer(&b), *other = given_peer(&b);
+    struct kafka_delete_topics_request deletion = {.topic_names = {&name, 1}, .timeout_ms = 1000};
+    struct kafka_delete_topics_response deleted;
+    has_topic(first, "money", 1);
+    asks_to_unpack(first, 0, 200 << 20, -1);
+    calls(other, delete_topics, 3, &deletion, &deleted);
+    expect_int(deleted.responses.items[0].error_code, 0);
+    int16_t code = hears_of_it(first).error_code;
+    expect(code == KAFKA_ERROR_UNKNOWN_TOPIC_OR_PARTITION || code == 0); /* it was quicker */
+    stops(&b);
+}
+
+STORY("a server that stops waits for the threads that unpack")
+{
+    struct broker b;
+    given_broker(t, &b);
+    struct peer *first = given_peer(&b);
+    has_topic(first, "money", 1);
+    asks_to_unpack(first, 0, 50 << 20, -1);
+    asks_to_keep(first, 1);
+    stops(&b);
+}
+
 STORY(
     "what was appended when there was no room is told of once it is kept; what comes behind it is "
     "refused, and never as out of order")

@@ -227,7 +227,8 @@ void kafka_walk_begin(struct kafka_walk *walk, const struct kafka_walk_rules *ru
 
 mr_err kafka_walk_piece(struct kafka_walk *walk, mr_str piece)
 {
-    const uint8_t *at = (const uint8_t *)piece.data, *end = piece.length == 0 ? at : at + piece.length;
+    const uint8_t *at = (const uint8_t *)piece.data,
+                  *end = piece.length == 0 ? at : at + piece.length;
     mr_err err = MR_OK;
 
     while (at != end && err == MR_OK) {
@@ -271,6 +272,7 @@ mr_err kafka_walk_batch(struct kafka_walk *walk, const struct kafka_walk_rules *
     mr_err err;
 
     kafka_walk_begin(walk, rules, batch->base_timestamp);
-    err = kafka_compress_undo_by_pieces(kafka_batch_codec(batch), packed, bytes_max, unpacked, walk);
+    err = kafka_compress_undo_by_pieces(kafka_batch_codec(batch), packed, bytes_max, unpacked,
+                                        walk);
     return err == MR_OK ? kafka_walk_end(walk, batch->count) : err;
 }

@@ -9,7 +9,7 @@
 enum { KAFKA_WALK_FAULTS_MAX = 100 }; /* so many are named */
 
 struct kafka_walk_rules {
-    bool keys;                /* each record needs one */
+    bool keys;                  /* each record needs one */
     int64_t time_min, time_max; /* ms; a time of -1 is none, and is always allowed */
 };
 struct kafka_walk_fault {

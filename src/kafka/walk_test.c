@@ -18,7 +18,7 @@ static void number(struct mr_buf *buf, int64_t value)
 struct made {
     int64_t time, offset;
     const char *key;
-    mr_str headers; /* count and all; empty: none */
+    mr_str headers;     /* count and all; empty: none */
     const char *behind; /* bytes that no field owns */
 };
 
@@ -88,7 +88,8 @@ STORY("records that fit their batch are let in, others are not")
     expect_int(walks_two((struct made){.offset = 5, .key = "k"}, 2), MR_INVALID);
     expect_int(walks_two((struct made){.offset = 0, .key = "k"}, 2), MR_INVALID);
     expect_int(walks_two((struct made){.offset = 1, .behind = "abc"}, 2), MR_INVALID);
-    expect_int(walks_two((struct made){.offset = 1, .headers = mr_str_of(no_name, 4)}, 2), MR_INVALID);
+    expect_int(walks_two((struct made){.offset = 1, .headers = mr_str_of(no_name, 4)}, 2),
+               MR_INVALID);
     expect_int(walks_two((struct made){.offset = 1, .headers = mr_str_of(less_than_none, 1)}, 2),
                MR_INVALID);
     expect_int(walks_two((struct made){.offset = 1, .headers = mr_str_of(more, 5)}, 2), MR_INVALID);
