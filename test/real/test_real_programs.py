@@ -100,7 +100,6 @@ def test_both_announce_the_same_apis_but_for_these(both):
     ours, genuine = map(versions, both)
     absent = {
         38: "delegation tokens", 39: "delegation tokens", 40: "delegation tokens", 41: "delegation tokens",
-        64: "there is no other broker to unregister",
         80: "there is one voter", 81: "there is one voter",
         83: "between brokers: the state of share groups", 84: "the same", 85: "the same", 86: "the same", 87: "the same",
     }
